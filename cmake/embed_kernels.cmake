@@ -1,0 +1,18 @@
+# Turns cl/*.cl and cl/*.h into one C table: name, text, length, SHA-256.
+# Usage: cmake -DOUT=kernels.c -DFILES="a.cl;b.cl" -P embed_kernels.cmake
+set(text "/* Made from cl/ by cmake/embed_kernels.cmake; do not edit. */\n#include \"runtime/kernel_source.h\"\n\n")
+set(table "")
+foreach(file IN LISTS FILES)
+  get_filename_component(name "${file}" NAME)
+  string(MAKE_C_IDENTIFIER "${name}" id)
+  file(READ "${file}" hex HEX)
+  file(SHA256 "${file}" sha)
+  string(LENGTH "${hex}" digits)
+  math(EXPR bytes "${digits} / 2")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," body "${hex}")
+  string(REGEX REPLACE "(0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,)" "\\1\n" body "${body}")
+  string(APPEND text "static const char ${id}[] = {\n${body}0};\n")
+  string(APPEND table "    {\"${name}\", ${id}, ${bytes}, \"${sha}\"},\n")
+endforeach()
+string(APPEND text "const ivl__kernel_source ivl__kernel_sources[] = {\n${table}    {0, 0, 0, 0}};\n")
+file(WRITE "${OUT}" "${text}")

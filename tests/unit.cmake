@@ -1,0 +1,2 @@
+# Host only: no OpenCL.
+ivl_test(test_base unit)
