@@ -1,0 +1,83 @@
+/* device.h - finding, choosing, judging and opening OpenCL devices.
+ *
+ * Capabilities live in one struct, filled once when a device is opened; model/ never asks for a
+ * vendor. A device that fails is refused with its reason, never replaced by another silently.
+ */
+#ifndef IVL_RUNTIME_DEVICE_H
+#define IVL_RUNTIME_DEVICE_H
+
+#include "runtime/opencl.h"
+
+/* What is known of a device before it is opened. */
+typedef struct ivl__device_info {
+    int index; /* in the list, and on the command line */
+    cl_platform_id platform_id;
+    cl_device_id device_id;
+    char platform[128], name[256], vendor[128], driver[128], version[128];
+    char type[16];    /* "gpu", "cpu", "accelerator", "other" */
+    char pci[24];     /* "0000:03:00.0", "" where the driver does not tell */
+    char uuid[33];    /* 32 hex digits, "" where the driver does not tell */
+    int duplicate_of; /* index of the same card under another platform, -1 */
+    uint64_t global_mem, max_alloc, local_mem;
+    uint32_t compute_units, clock_mhz;
+    bool usable;
+    char reason[256]; /* why it is not used; "" where usable */
+    char quirks[512]; /* names of the quirks in force, comma-separated */
+} ivl__device_info;
+
+/* Every device of every platform, in the loader's order; platforms without devices are left out.
+ * An empty list is a success with *count == 0. *list is the caller's (ivl__free). */
+ivl_status ivl__device_list(ivl__device_info **list, size_t *count, ivl_error *error);
+
+/* Marks in picked[] (indices into list, room for `count`) what the selectors name, as --device in
+ * CLI.md: auto, an index, gpu, cpu, all, pci:..., or a part of a platform or device name. No
+ * selector means auto. A card seen under two platforms is picked once. Nothing matching is
+ * IVL_NO_DEVICE naming the selector and the devices there are. */
+ivl_status ivl__device_select(const ivl__device_info *list, size_t count,
+                              const char *const *selectors, size_t n_selectors, int *picked,
+                              size_t *n_picked, ivl_error *error);
+
+/* GPUs of the PCI bus that no OpenCL platform serves; see `internvl devices`. */
+typedef struct ivl__unserved_gpu {
+    char pci[24], vendor[16], id[12]; /* vendor: "AMD", "Intel", "NVIDIA" */
+    char advice[400];                 /* package to install or permission that is missing */
+} ivl__unserved_gpu;
+ivl_status ivl__device_unserved(const ivl__device_info *list, size_t count,
+                                ivl__unserved_gpu **gpus, size_t *n_gpus, ivl_error *error);
+
+/* What kernels and planner may rely on. Limits are the driver's after quirks. */
+typedef struct ivl__caps {
+    bool cpu;           /* kernels run on the host's processors: vector kernels, no local memory */
+    bool unified;       /* host pointers can be used in place */
+    bool local_is_real; /* local memory is on-chip, not cached RAM */
+    bool program_cache; /* our binary cache helps (not on PoCL, which keeps its own) */
+    bool x86_bf16_dot;  /* vdpbf16ps by inline assembler: host has it, and the probe's result was
+                           right (ivl__probe_*) */
+    uint64_t global_mem, max_alloc, local_mem;
+    size_t max_work_group, base_align_bytes;
+    uint32_t compute_units;
+} ivl__caps;
+
+typedef struct ivl__device_options {
+    const char *cache_dir;  /* programs, self-test and tuning results; NULL: no cache on disk */
+    const char *kernel_dir; /* developers: read cl/ from here instead of the embedded copy; NULL */
+    bool profiling;
+    bool skip_self_test; /* the caller runs it itself */
+} ivl__device_options;
+
+struct ivl__program_cache;
+
+/* An open device. Driven by one host thread; owns its context, queues, programs and kernels. */
+typedef struct ivl__device {
+    ivl__device_info info;
+    ivl__caps caps;
+    ivl__cl cl;
+    ivl__device_options options; /* strings copied */
+    struct ivl__program_cache *programs;
+} ivl__device;
+
+ivl_status ivl__device_open(const ivl__device_info *info, const ivl__device_options *options,
+                            ivl__device **out, ivl_error *error);
+void ivl__device_close(ivl__device *device);
+
+#endif

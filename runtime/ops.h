@@ -1,0 +1,108 @@
+/* ops.h - every operation of the models that is not a matrix product, as launchers.
+ *
+ * Operands are fp32 unless a type is named; "act" outputs are fp32 or the 16-bit input type of the
+ * GEMM that follows (rounded to nearest even). Rows are packed [total_tokens, C]. Everything is
+ * enqueued on the device's compute queue; nothing waits. A row's result never depends on other
+ * rows, on their number or on its position.
+ */
+#ifndef IVL_RUNTIME_OPS_H
+#define IVL_RUNTIME_OPS_H
+
+#include "runtime/device.h"
+#include "runtime/tensor.h"
+
+typedef enum ivl__norm_kind {
+    IVL__NORM_RMS = 0,  /* w * x / sqrt(mean(x^2) + eps) */
+    IVL__NORM_LAYER = 1 /* (x - mean) / sqrt(var + eps) * w + b, biased variance */
+} ivl__norm_kind;
+
+/* y[r] = norm(x[r]) for `rows` rows of `width`, x_ld / y_ld elements apart. bias: layer norm only.
+ * x and y may be the same place when both are fp32 (q/k norm in the qkv buffer). */
+typedef struct ivl__norm_call {
+    ivl__norm_kind kind;
+    int32_t rows, width;
+    ivl__span x;
+    int32_t x_ld;
+    ivl__span weight, bias; /* fp32 [width] */
+    float eps;
+    ivl__span y;
+    ivl_dtype y_type;
+    int32_t y_ld;
+} ivl__norm_call;
+ivl_status ivl__op_norm(ivl__device *device, const ivl__norm_call *call, ivl_error *error);
+
+typedef enum ivl__mask_kind {
+    IVL__MASK_NONE = 0,
+    IVL__MASK_CAUSAL,
+    IVL__MASK_PREFIX
+} ivl__mask_kind;
+
+/* out = softmax(scale * q k^T + mask) v, per sequence and head, fp32 throughout.
+ * Sequence s has the query rows q_offsets[s] .. q_offsets[s+1]-1 and the key rows kv_offsets[s] ..
+ * kv_offsets[s+1]-1 (int32 buffers of n + 1 entries; the same buffer where both agree). Head h lies
+ * in the columns h*head_dim .. of a row; kv head h*kv_heads/heads. IVL__MASK_CAUSAL: query i sees
+ * keys 0 .. i + query_position; IVL__MASK_PREFIX: as causal, and the first `prefix` rows see each
+ * other. What is not built yet answers IVL_UNSUPPORTED. */
+typedef struct ivl__attention_call {
+    int32_t sequences, max_queries, max_keys; /* the longest of each */
+    cl_mem q_offsets, kv_offsets;
+    int32_t heads, kv_heads, head_dim;
+    float scale;
+    ivl__mask_kind mask;
+    int32_t prefix, query_position;
+    ivl__span q, k, v; /* fp32 */
+    int32_t q_ld, k_ld, v_ld;
+    ivl__span out; /* [queries, heads * head_dim], rows out_ld apart */
+    ivl_dtype out_type;
+    int32_t out_ld;
+    ivl__span lse; /* optional log-sum-exp [queries, heads] fp32 */
+} ivl__attention_call;
+/* variant: NULL (chosen by capability), or by name ("cpu", "local", "plain") for tests and bench.
+ */
+ivl_status ivl__op_attention(ivl__device *device, const ivl__attention_call *call,
+                             const char *variant, ivl_error *error);
+
+/* Pictures to rows of the patch matrix: out [images * gh * gw, channels * patch_h * patch_w] (act),
+ * element order (c, ky, kx), gh = (height - patch) / stride + 1. */
+typedef struct ivl__patchify_call {
+    int32_t images, height, width, channels, patch, stride;
+    ivl__span pixels; /* uint8 [images, height, width, 3], or fp32 [images, 3, height, width] */
+    bool normalized;  /* pixels are fp32 and already normalised */
+    float mean[3], std[3]; /* uint8: (u8 / 255 - mean) / std in fp32, as torchvision */
+    ivl__span out;
+    ivl_dtype out_type;
+} ivl__patchify_call;
+ivl_status ivl__op_patchify(ivl__device *device, const ivl__patchify_call *call, ivl_error *error);
+
+/* x[i, 0] = class + position[0]; x[i, 1 + t] = patches[i, t] + position[1 + t].
+ * patches [images, tokens - 1, width], x [images, tokens, width]. */
+ivl_status ivl__op_embed(ivl__device *device, int32_t images, int32_t tokens, int32_t width,
+                         ivl__span patches, ivl__span class_embedding, ivl__span position,
+                         ivl__span x, ivl_error *error);
+
+/* Position table [1 + from_h * from_w, width] to [1 + to_h * to_w, width]: torch's bicubic
+ * (A = -0.75, align_corners false, no antialias); row 0 is copied. */
+ivl_status ivl__op_position_resize(ivl__device *device, int32_t from_h, int32_t from_w,
+                                   int32_t to_h, int32_t to_w, int32_t width, ivl__span from,
+                                   ivl__span to, ivl_error *error);
+
+/* out[i] = x[i, first] (rows == 1), or the mean of rows first .. first + rows - 1 of image i.
+ * x [images, tokens, width]; out rows out_ld apart. */
+ivl_status ivl__op_pool(ivl__device *device, int32_t images, int32_t tokens, int32_t width,
+                        int32_t first, int32_t rows, ivl__span x, ivl__span out, int32_t out_ld,
+                        ivl_error *error);
+
+/* Divides each of `rows` rows by its Euclidean norm, in place. */
+ivl_status ivl__op_l2_normalize(ivl__device *device, int32_t rows, int32_t width, ivl__span x,
+                                ivl_error *error);
+
+/* flag[0] (int32) becomes 1 if any of `count` fp32 values is not finite; else it is untouched. */
+ivl_status ivl__op_check_finite(ivl__device *device, uint64_t count, ivl__span x, ivl__span flag,
+                                ivl_error *error);
+
+/* Matrix [rows, cols] of a 16-bit or fp32 type to fp32 (or fp32 to a 16-bit type). For backends
+ * that need it; the models themselves never hold a widened copy. */
+ivl_status ivl__op_convert(ivl__device *device, uint64_t count, ivl__span from, ivl_dtype from_type,
+                           ivl__span to, ivl_dtype to_type, ivl_error *error);
+
+#endif
