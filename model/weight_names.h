@@ -1,0 +1,78 @@
+/* weight_names.h - three published naming schemes to one set of roles.
+ *
+ *   hub   embeddings.class_embedding, encoder.layers.0.attn.qkv.weight   (Hugging Face, upstream)
+ *   pth   cls_token, blocks.0.attn.qkv.weight, blocks.0.ls1.gamma        (timm-like .pth)
+ *   hf    embeddings.cls_token, encoder.layer.0.attention.q_proj.weight  (transformers port)
+ *
+ * each bare or under vision_model., vision_tower. or model.vision_tower. Strict: inside the
+ * namespace of the tower a missing, extra or misshapen tensor is an error that names it. Known
+ * other parts of a checkpoint are counted as unused; anything else is an error.
+ */
+#ifndef IVL_MODEL_WEIGHT_NAMES_H
+#define IVL_MODEL_WEIGHT_NAMES_H
+
+#include "loader/model_config.h"
+#include "loader/tensor_table.h"
+
+/* A role: one tensor, or q, k and v as three (row tiles in this order). n_parts 0: absent. */
+typedef struct ivl__weight_ref {
+    const ivl__tensor_entry *parts[3];
+    int n_parts;
+} ivl__weight_ref;
+
+/* Shapes: matrices [out, in], vectors [n]; C hidden, F mlp. */
+typedef struct ivl__vit_block_weights {
+    ivl__weight_ref norm1_w, norm1_b; /* [C]; _b of LayerNorm only */
+    ivl__weight_ref qkv_w, qkv_b;     /* [3C, C], [3C] */
+    ivl__weight_ref q_norm, k_norm;   /* [C] */
+    ivl__weight_ref proj_w, proj_b;   /* [C, C], [C] */
+    ivl__weight_ref ls1;              /* [C] */
+    ivl__weight_ref norm2_w, norm2_b; /* [C] */
+    ivl__weight_ref fc1_w, fc1_b;     /* [F, C], [F] */
+    ivl__weight_ref fc2_w, fc2_b;     /* [C, F], [C] */
+    ivl__weight_ref ls2;              /* [C] */
+} ivl__vit_block_weights;
+
+typedef struct ivl__unused_tensors {
+    const char *prefix;
+    int tensors;
+    uint64_t bytes;
+} ivl__unused_tensors;
+
+#define IVL__MAX_UNUSED 24
+
+typedef struct ivl__vit_weights {
+    const char *naming;               /* "hub", "pth", "hf" */
+    ivl__weight_ref class_embedding;  /* [C] in any of the shapes [1, 1, C] */
+    ivl__weight_ref position;         /* [1, 1 + g * g, C] */
+    ivl__weight_ref patch_w, patch_b; /* [C, 3, patch, patch], [C] */
+    ivl__vit_block_weights *blocks;   /* [n_blocks] */
+    int n_blocks;
+    int grid; /* g: patches along a side of the position table */
+    ivl__unused_tensors unused[IVL__MAX_UNUSED];
+    int n_unused;
+} ivl__vit_weights;
+
+/* Geometry from names and shapes, where there is no config.json. The number of heads cannot be
+ * read from tensors: width 3200 means 25 and 1024 means 16; otherwise IVL_BAD_MODEL asks for
+ * --config or --arch. */
+ivl_status ivl__vit_config_from_tensors(const ivl__tensor_table *table, ivl__vit_config *config,
+                                        ivl_error *error);
+
+ivl_status ivl__vit_weights_map(const ivl__tensor_table *table, const ivl__vit_config *config,
+                                ivl__vit_weights **out, ivl_error *error);
+void ivl__vit_weights_free(ivl__vit_weights *weights);
+
+/* Calls visit for every role that is present, in the order of their names ("block.00.fc1_b", ...):
+ * the same roles in every naming. */
+typedef ivl_status ivl__weight_visit_fn(void *user, const char *role, const ivl__weight_ref *ref,
+                                        ivl_error *error);
+ivl_status ivl__vit_weights_visit(const ivl__vit_weights *weights, ivl__weight_visit_fn *visit,
+                                  void *user, ivl_error *error);
+
+/* CLI.md, "Model id": 64 hex digits, equal in every naming (split q/k/v count as the fused
+ * tensor). full reads all bytes instead of samples. */
+ivl_status ivl__model_id(const ivl__vit_config *config, const ivl__vit_weights *weights, bool full,
+                         char hex[65], ivl_error *error);
+
+#endif
