@@ -65,6 +65,15 @@ ivl_status ivl__fail(ivl_error *error, ivl_status status, const char *format, ..
 ivl_status ivl__fail_context(ivl_error *error, ivl_status status, const char *format, ...)
     IVL__PRINTF(3, 4);
 
+/* Returns from the calling function when a step of it fails. */
+#define IVL__TRY(call)                   \
+    do {                                 \
+        ivl_status try_status_ = (call); \
+        if (try_status_ != IVL_OK) {     \
+            return try_status_;          \
+        }                                \
+    } while (0)
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,349 @@
+/* model.c - opening checkpoints and telling what they are; see internvl.h. */
+#include "model/model.h"
+
+#include "runtime/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_CONFIG_BYTES (4u << 20)
+
+/* Models that are open, for the program's SIGBUS handler: slots are set and cleared atomically and
+ * read without a lock. */
+#define MAX_OPEN_MODELS 64
+static _Atomic(ivl_model *) open_models[MAX_OPEN_MODELS];
+
+const char *ivl_version(void)
+{
+    return IVL_VERSION;
+}
+
+void ivl_model_options_init(ivl_model_options *options)
+{
+    *options = (ivl_model_options){.size = sizeof *options};
+}
+
+/* ---- SIGBUS ------------------------------------------------------------------------------ */
+
+static ivl_status register_model(ivl_model *model, ivl_error *error)
+{
+    for (int i = 0; i < MAX_OPEN_MODELS; i++) {
+        ivl_model *none = NULL;
+
+        if (atomic_compare_exchange_strong(&open_models[i], &none, model)) {
+            return IVL_OK;
+        }
+    }
+    return ivl__fail(error, IVL_UNSUPPORTED, "%d models are open already", MAX_OPEN_MODELS);
+}
+
+static void unregister_model(ivl_model *model)
+{
+    for (int i = 0; i < MAX_OPEN_MODELS; i++) {
+        ivl_model *it = model;
+
+        atomic_compare_exchange_strong(&open_models[i], &it, NULL);
+    }
+}
+
+bool ivl_handle_sigbus(void *addr)
+{
+    const unsigned char *at = addr;
+
+    for (int i = 0; i < MAX_OPEN_MODELS; i++) {
+        ivl_model *model = atomic_load(&open_models[i]);
+
+        for (int f = 0; model && model->table && f < model->table->n_files; f++) {
+            const ivl__map *map = &model->table->maps[f];
+
+            if (at >= map->data && at < map->data + map->bytes) {
+                atomic_store(&model->bad, true);
+                return ivl__map_patch(addr);
+            }
+        }
+    }
+    return false;
+}
+
+ivl_status ivl__model_check(const ivl_model *model, ivl_error *error)
+{
+    if (!model->table) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT,
+                         "this model is a geometry without weights; it can be planned, not run");
+    }
+    IVL__TRY(ivl__tensor_table_check_unchanged(model->table, error));
+    if (atomic_load(&model->bad)) {
+        return ivl__fail(error, IVL_BAD_MODEL,
+                         "'%s' shrank or could not be read while it was in use; results of this "
+                         "batch are dropped",
+                         model->path);
+    }
+    return IVL_OK;
+}
+
+/* ---- configuration ----------------------------------------------------------------------- */
+
+static ivl_status read_config_file(const char *path, bool preprocessor, ivl__model_config *config,
+                                   ivl_error *error)
+{
+    unsigned char *text;
+    size_t bytes;
+    ivl_status status = ivl__file_read(path, MAX_CONFIG_BYTES, &text, &bytes, error);
+
+    if (status != IVL_OK) {
+        return status;
+    }
+    status = preprocessor ? ivl__preprocessor_config_parse((char *)text, bytes, config, error)
+                          : ivl__model_config_parse((char *)text, bytes, config, error);
+    ivl__free(text);
+    return status == IVL_OK ? status : ivl__fail_context(error, status, "'%s'", path);
+}
+
+/* A file beside the weights; *found tells whether there is one. */
+static ivl_status read_config_beside(const ivl_model *model, const char *name, bool preprocessor,
+                                     ivl__model_config *config, bool *found, ivl_error *error)
+{
+    char *path = ivl__path_join(model->table->folder, name);
+    ivl_status status = IVL_OK;
+
+    if (!path) {
+        return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for '%s'", name);
+    }
+    *found = ivl__file_kind_of(path) == IVL__FILE_REGULAR;
+    if (*found) {
+        status = read_config_file(path, preprocessor, config, error);
+    }
+    ivl__free(path);
+    return status;
+}
+
+static ivl_status read_geometry(ivl_model *model, const ivl_model_options *options,
+                                ivl_error *error)
+{
+    bool found = false;
+
+    if (options && options->arch) {
+        return ivl__known_architecture_find(options->arch, &model->config, error);
+    }
+    if (options && options->config) {
+        return read_config_file(options->config, false, &model->config, error);
+    }
+    IVL__TRY(read_config_beside(model, "config.json", false, &model->config, &found, error));
+    return found ? IVL_OK : ivl__vit_config_from_tensors(model->table, &model->config.vit, error);
+}
+
+/* ---- facts ------------------------------------------------------------------------------- */
+
+static ivl_status collect_role(void *user, const char *role, const ivl__weight_ref *ref,
+                               ivl_error *error)
+{
+    ivl_model *model = user;
+
+    (void)role;
+    if (!ivl__grow((void **)&model->roles, &model->roles_capacity, model->n_roles + 1,
+                   sizeof *model->roles)) {
+        return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the list of tensors");
+    }
+    model->roles[model->n_roles++] = *ref;
+    for (int i = 0; i < ref->n_parts; i++) {
+        const ivl__tensor_entry *part = ref->parts[i];
+        const char *dtype = ivl__dtype_name(part->dtype);
+
+        model->parameters += part->elements;
+        model->bytes += part->bytes;
+        if (part->rank >= 2 && part->shape[0] > 1 && strcmp(model->dtype, dtype) != 0) {
+            snprintf(model->dtype, sizeof model->dtype, "%s", model->dtype[0] ? "mixed" : dtype);
+        }
+    }
+    return IVL_OK;
+}
+
+static ivl_status collect_unused(ivl_model *model, ivl_error *error)
+{
+    const ivl__vit_weights *w = model->weights;
+
+    model->unused = ivl__calloc((size_t)w->n_unused, sizeof *model->unused);
+    if (!model->unused) {
+        return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the list of unused parts");
+    }
+    for (int i = 0; i < w->n_unused; i++) {
+        model->unused[i] = (ivl_unused_part){.prefix = w->unused[i].prefix,
+                                             .tensors = w->unused[i].tensors,
+                                             .bytes = w->unused[i].bytes};
+    }
+    return IVL_OK;
+}
+
+static ivl_status open_checkpoint(ivl_model *model, const ivl_model_options *options,
+                                  ivl_error *error)
+{
+    bool found;
+
+    IVL__TRY(ivl__tensor_table_open(model->path, &model->table, error));
+    IVL__TRY(read_geometry(model, options, error));
+    IVL__TRY(
+        read_config_beside(model, "preprocessor_config.json", true, &model->config, &found, error));
+    IVL__TRY(ivl__vit_weights_map(model->table, &model->config.vit, &model->weights, error));
+    IVL__TRY(ivl__vit_weights_visit(model->weights, collect_role, model, error));
+    IVL__TRY(collect_unused(model, error));
+    IVL__TRY(ivl__model_id(&model->config.vit, model->weights, false, model->id, error));
+    IVL__TRY(ivl__vit_stages_make(&model->config.vit, model->weights, &model->stages, error));
+    return register_model(model, error);
+}
+
+/* ---- the interface ----------------------------------------------------------------------- */
+
+static ivl_model *new_model(const char *path, ivl_error *error)
+{
+    ivl_model *model = ivl__calloc(1, sizeof *model);
+
+    if (model) {
+        ivl__model_config_init(&model->config);
+        model->path = ivl__strdup(path);
+    }
+    if (!model || !model->path) {
+        ivl__free(model);
+        ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for a model");
+        return NULL;
+    }
+    return model;
+}
+
+ivl_status ivl_model_open(const char *path, const ivl_model_options *options, ivl_model **out,
+                          ivl_error *error)
+{
+    ivl_model *model;
+    ivl_status status;
+
+    if (!path || !out) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT, "ivl_model_open: path and model are needed");
+    }
+    model = new_model(path, error);
+    if (!model) {
+        return IVL_OUT_OF_MEMORY;
+    }
+    status = open_checkpoint(model, options, error);
+    if (status != IVL_OK) {
+        ivl_model_free(model);
+        return status;
+    }
+    *out = model;
+    return IVL_OK;
+}
+
+ivl_status ivl_model_open_architecture(const char *arch, ivl_model **out, ivl_error *error)
+{
+    ivl_model *model = new_model(arch, error);
+    ivl_status status;
+
+    if (!model) {
+        return IVL_OUT_OF_MEMORY;
+    }
+    status = ivl__known_architecture_find(arch, &model->config, error);
+    if (status == IVL_OK) {
+        status = ivl__vit_stages_make(&model->config.vit, NULL, &model->stages, error);
+    }
+    if (status != IVL_OK) {
+        ivl_model_free(model);
+        return status;
+    }
+    snprintf(model->dtype, sizeof model->dtype, "bf16");
+    for (int i = 0; i < model->stages->n_stages; i++) {
+        for (int t = 0; t < model->stages->stages[i].n_tiles; t++) {
+            model->bytes += model->stages->stages[i].tiles[t].bytes;
+        }
+    }
+    /* Vectors are fp32 on the device and bf16 in a checkpoint. */
+    model->bytes += model->stages->vector_bytes / 2;
+    model->parameters = model->bytes / 2;
+    *out = model;
+    return IVL_OK;
+}
+
+void ivl_model_free(ivl_model *model)
+{
+    if (!model) {
+        return;
+    }
+    unregister_model(model);
+    ivl__vit_stages_free(model->stages);
+    ivl__vit_weights_free(model->weights);
+    ivl__tensor_table_free(model->table);
+    ivl__free(model->roles);
+    ivl__free(model->unused);
+    ivl__free(model->path);
+    ivl__free(model);
+}
+
+static const char *architecture_name(ivl__architecture architecture)
+{
+    switch (architecture) {
+    case IVL__ARCH_VIT: return "InternViT";
+    case IVL__ARCH_14B: return "InternVL-14B";
+    case IVL__ARCH_C_13B: return "InternVL-C";
+    case IVL__ARCH_CHAT: return "InternVL-Chat";
+    }
+    return "InternViT";
+}
+
+void ivl_model_get_info(const ivl_model *model, ivl_model_info *info)
+{
+    static const char *const modes[] = {"vit"};
+    const ivl__vit_config *vit = &model->config.vit;
+
+    *info = (ivl_model_info){
+        .size = sizeof *info,
+        .architecture = architecture_name(model->config.architecture),
+        .path = model->path,
+        .naming = model->weights ? model->weights->naming : "",
+        .dtype = model->dtype,
+        .modes = modes,
+        .n_modes = 1,
+        .parameters = model->parameters,
+        .bytes = model->bytes,
+        .layers = vit->layers,
+        .hidden_size = vit->hidden,
+        .heads = vit->heads,
+        .mlp_size = vit->mlp,
+        .image_size = model->stages->grid * vit->patch,
+        .patch_size = vit->patch,
+        .qkv_bias = vit->qkv_bias,
+        .qk_normalization = vit->qk_norm,
+        .norm = vit->layer_norm ? "layer_norm" : "rms_norm",
+        .norm_eps = vit->eps,
+        .model_id = model->id,
+        .unused = model->unused,
+        .n_unused = model->weights ? model->weights->n_unused : 0,
+    };
+    memcpy(info->mean, model->config.mean, sizeof info->mean);
+    memcpy(info->std, model->config.std, sizeof info->std);
+}
+
+bool ivl_model_get_tensor(const ivl_model *model, size_t index, ivl_tensor_info *info)
+{
+    for (size_t r = 0; r < model->n_roles; r++) {
+        const ivl__weight_ref *ref = &model->roles[r];
+
+        if (index >= (size_t)ref->n_parts) {
+            index -= (size_t)ref->n_parts;
+            continue;
+        }
+        *info = (ivl_tensor_info){.name = ref->parts[index]->name,
+                                  .dtype = ivl__dtype_name(ref->parts[index]->dtype),
+                                  .rank = ref->parts[index]->rank,
+                                  .bytes = ref->parts[index]->bytes};
+        info->file = ref->parts[index]->file >= 0
+                         ? model->table->file_paths[ref->parts[index]->file]
+                         : model->path;
+        memcpy(info->shape, ref->parts[index]->shape, sizeof info->shape);
+        return true;
+    }
+    return false;
+}
+
+ivl_status ivl_model_full_hash(const ivl_model *model, char hex[65], ivl_error *error)
+{
+    IVL__TRY(ivl__model_check(model, error));
+    IVL__TRY(ivl__model_id(&model->config.vit, model->weights, true, hex, error));
+    return ivl__model_check(model, error);
+}

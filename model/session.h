@@ -1,0 +1,39 @@
+/* session.h - a model on a device, from the inside. */
+#ifndef IVL_MODEL_SESSION_H
+#define IVL_MODEL_SESSION_H
+
+#include "model/internvl.h"
+#include "model/model.h"
+#include "model/vit.h"
+#include "runtime/device.h"
+#include "runtime/gemm.h"
+#include "runtime/plan.h"
+#include "runtime/residency.h"
+
+struct ivl_session {
+    const ivl_model *model;
+    ivl_session_options options; /* strings are copied into `strings` */
+    char *strings[4];
+    ivl__device *device;
+    ivl__gemm gemm;
+    bool gemm_open;
+    ivl__plan plan;
+    ivl__residency *residency;
+    ivl__vit vit;
+    cl_mem position_table; /* resized table, NULL where the model's own fits */
+    cl_mem flags;          /* int32 [n_stages]: a stage's output is not finite */
+    cl_mem pool;           /* [batch, C] f32 */
+    uint64_t images;
+};
+
+/* Opens the device, the kernels' backend and plans for pictures of this size; what `plan_make` and
+ * `session_open` share. On failure the session is left for ivl_session_free. */
+ivl_status ivl__session_plan(ivl_session *session, int width, int height, bool normalized_pixels,
+                             ivl_error *error);
+ivl_status ivl__session_open_device(ivl_session *session, ivl_error *error);
+/* The first device the selectors name. */
+ivl_status ivl__session_pick_device(const ivl_session_options *options, ivl__device_info *info,
+                                    ivl_error *error);
+void ivl__session_describe_plan(const ivl_session *session, ivl_plan *plan);
+
+#endif

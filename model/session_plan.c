@@ -1,0 +1,223 @@
+/* session_plan.c - from a model, options and a device to a plan. */
+#include "model/session.h"
+
+#include "runtime/log.h"
+#include "runtime/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Of a GPU's memory, what is left to the driver and the desktop where the user gives no budget. */
+#define GPU_SHARE 0.9
+
+/* ---- device ------------------------------------------------------------------------------ */
+
+static ivl_status pick_from(const ivl__device_info *list, size_t count,
+                            const ivl_session_options *options, ivl__device_info *info,
+                            ivl_error *error)
+{
+    int *picked = ivl__calloc(count + 1, sizeof *picked);
+    size_t n = 0;
+    ivl_status status;
+
+    if (!picked) {
+        return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the device list");
+    }
+    status = ivl__device_select(list, count, options->devices, options->n_devices, picked, &n,
+                                error);
+    if (status == IVL_OK && n > 1) {
+        status = ivl__fail(error, IVL_UNSUPPORTED,
+                           "--device names %zu devices (%d: %s, %d: %s, ...); one run uses one "
+                           "device, choose by index",
+                           n, picked[0], list[picked[0]].name, picked[1], list[picked[1]].name);
+    }
+    if (status == IVL_OK) {
+        *info = list[picked[0]];
+    }
+    ivl__free(picked);
+    return status;
+}
+
+ivl_status ivl__session_pick_device(const ivl_session_options *options, ivl__device_info *info,
+                                    ivl_error *error)
+{
+    ivl__device_info *list = NULL;
+    size_t count = 0;
+    ivl_status status = ivl__device_list(&list, &count, error);
+
+    if (status == IVL_OK) {
+        status = pick_from(list, count, options, info, error);
+    }
+    ivl__free(list);
+    return status;
+}
+
+/* AUTO takes fast where the device can and says so; FAST where it cannot is an error. */
+static ivl_status open_gemm(ivl_session *s, ivl_error *error)
+{
+    const ivl_session_options *o = &s->options;
+    ivl_error detail = {0};
+    ivl_status status;
+
+    if (o->precision == IVL_PRECISION_EXACT) {
+        return ivl__gemm_open(s->device, o->gemm, IVL_EXACT, &s->gemm, error);
+    }
+    status = ivl__gemm_open(s->device, o->gemm, IVL_FAST, &s->gemm, &detail);
+    if (status == IVL_UNSUPPORTED && o->precision == IVL_PRECISION_AUTO) {
+        ivl__log(IVL_LOG_VERBOSE, "precision exact: %s", detail.message);
+        return ivl__gemm_open(s->device, o->gemm, IVL_EXACT, &s->gemm, error);
+    }
+    return status == IVL_OK ? status : ivl__fail(error, status, "%s", detail.message);
+}
+
+ivl_status ivl__session_open_device(ivl_session *s, ivl_error *error)
+{
+    ivl__device_info info;
+    const ivl__device_options options = {.cache_dir = s->options.cache_dir,
+                                         .kernel_dir = s->options.kernel_dir,
+                                         .profiling = s->options.profiling};
+
+    IVL__TRY(ivl__session_pick_device(&s->options, &info, error));
+    IVL__TRY(ivl__device_open(&info, &options, &s->device, error));
+    IVL__TRY(open_gemm(s, error));
+    s->gemm_open = true;
+    return IVL_OK;
+}
+
+/* ---- plan -------------------------------------------------------------------------------- */
+
+static uint64_t default_budget(const ivl__device *device)
+{
+    uint64_t physical = ivl__physical_memory();
+
+    /* A CPU driver reports what happens to be free; half of the machine is a promise. */
+    if (device->caps.cpu && physical) {
+        return physical / 2;
+    }
+    return (uint64_t)(GPU_SHARE * (double)device->caps.global_mem);
+}
+
+static ivl_status find_budget(const ivl_session *s, ivl__plan_request *r, ivl_error *error)
+{
+    const ivl_session_options *o = &s->options;
+    const ivl__caps *caps = &s->device->caps;
+    uint64_t physical = ivl__physical_memory();
+    uint64_t most = caps->cpu && physical ? physical : caps->global_mem;
+
+    r->budget = default_budget(s->device);
+    if (o->device_memory_share > 0.0) {
+        r->budget_given = true;
+        r->budget = (uint64_t)(o->device_memory_share * (double)most);
+    } else if (o->device_memory) {
+        r->budget_given = true;
+        r->budget = o->device_memory;
+    }
+    if (r->budget > most) {
+        return ivl__fail(error, IVL_OUT_OF_DEVICE_MEMORY,
+                         "--device-memory %.1f GiB is more than device %d (%s) has: %.1f GiB",
+                         (double)r->budget / 0x1p30, s->device->info.index, s->device->info.name,
+                         (double)most / 0x1p30);
+    }
+    return IVL_OK;
+}
+
+static void sum_stages(const ivl__vit_stages *stages, uint64_t *stage_bytes, ivl__plan_request *r)
+{
+    for (int i = 0; i < stages->n_stages; i++) {
+        stage_bytes[i] = ivl__stage_copied_bytes(&stages->stages[i]);
+        r->copied_bytes += ivl__stage_unmappable_bytes(&stages->stages[i]);
+    }
+    r->stage_bytes = stage_bytes;
+    r->n_stages = stages->n_stages;
+}
+
+static ivl_status make_plan(ivl_session *s, ivl__plan_request *r, ivl_error *error)
+{
+    const ivl__vit_sizes *sizes = &s->vit.sizes;
+    uint64_t c = (uint64_t)s->model->config.vit.hidden * sizeof(float);
+    /* Bounds: what a sub-batch may become (plan.c), so that the product's scratch is in the plan
+     * from the beginning; a second round with the sub-batch found gives the rest back. */
+    int sub_batch = (s->device->caps.cpu ? 1024 : 4096) / sizes->tokens + 1;
+
+    r->vector_bytes = s->model->stages->vector_bytes + (uint64_t)sizes->tokens * c;
+    r->image_bytes = sizes->rows + sizes->pixels + c;
+    r->image_largest = sizes->rows;
+    r->scratch_bytes = sizes->normed + sizes->wide;
+    r->scratch_largest = sizes->wide > sizes->normed ? sizes->wide : sizes->normed;
+    r->tokens = sizes->tokens;
+    for (int round = 0; round < 2; round++) {
+        r->fixed_scratch = 4096 + 64 * (uint64_t)s->model->stages->n_stages +
+                           ivl__vit_gemm_scratch(s->model->stages, &s->gemm,
+                                                 sub_batch * sizes->tokens);
+        IVL__TRY(ivl__plan_make(r, &s->plan, error));
+        if (s->plan.sub_batch >= sub_batch) {
+            break;
+        }
+        sub_batch = s->plan.sub_batch;
+    }
+    return IVL_OK;
+}
+
+ivl_status ivl__session_plan(ivl_session *s, int width, int height, bool normalized_pixels,
+                             ivl_error *error)
+{
+    ivl__plan_request r = {
+        .residency = (ivl__residency_kind)s->options.residency,
+        .batch = s->options.batch,
+        .cpu = s->device->caps.cpu,
+        .unified = s->device->caps.unified,
+        .max_alloc = s->device->caps.max_alloc,
+        .host_memory = ivl__physical_memory(),
+    };
+    uint64_t *stage_bytes;
+    ivl_status status;
+
+    s->vit.act = ivl__gemm_input_type(&s->gemm);
+    IVL__TRY(ivl__vit_sizes_for(&s->model->config.vit, width, height, normalized_pixels, s->vit.act,
+                                &s->vit.sizes, error));
+    IVL__TRY(find_budget(s, &r, error));
+    stage_bytes = ivl__calloc((size_t)s->model->stages->n_stages, sizeof *stage_bytes);
+    if (!stage_bytes) {
+        return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the plan");
+    }
+    sum_stages(s->model->stages, stage_bytes, &r);
+    status = make_plan(s, &r, error);
+    ivl__free(stage_bytes);
+    if (status == IVL_OK) {
+        s->device->cl.ledger.budget = r.budget;
+        s->vit.width = width;
+        s->vit.height = height;
+        s->vit.normalized_pixels = normalized_pixels;
+        if (s->options.batch > s->plan.batch) {
+            ivl__log(IVL_LOG_WARNING, "--batch %d does not fit the device budget; using %d",
+                     s->options.batch, s->plan.batch);
+        }
+    }
+    return status;
+}
+
+void ivl__session_describe_plan(const ivl_session *s, ivl_plan *plan)
+{
+    const ivl__plan *p = &s->plan;
+
+    *plan = (ivl_plan){
+        .size = sizeof *plan,
+        .residency = (ivl_residency)p->residency,
+        .budget = s->device->cl.ledger.budget,
+        .batch = p->batch,
+        .sub_batch = p->sub_batch,
+        .stages = s->model->stages->n_stages,
+        .resident_stages = p->resident_stages,
+        .weight_bytes = p->weight_bytes,
+        .resident_bytes = p->resident_bytes,
+        .mapped_bytes = p->residency == IVL__MAPPED ? p->weight_bytes : 0,
+        .slot_bytes = IVL__STREAM_SLOTS * p->slot_bytes,
+        .activation_bytes = p->activation_bytes,
+        .scratch_bytes = p->scratch_bytes,
+        .peak_bytes = p->peak_bytes,
+        .streamed_per_pass = p->streamed_per_pass,
+        .minimum_budget = p->minimum_budget,
+    };
+    snprintf(plan->device, sizeof plan->device, "%s", s->device->info.name);
+    snprintf(plan->platform, sizeof plan->platform, "%s", s->device->info.platform);
+}
