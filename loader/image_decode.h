@@ -38,9 +38,8 @@ typedef struct ivl__decode_options {
 typedef struct ivl__image_header {
     const char *format;    /* "JPEG", "PNG", ...: static text */
     int32_t width, height; /* of the file, orientation applied when asked for */
-    uint64_t
-        decode_bytes; /* upper estimate of the memory ivl__image_decode takes, result included */
-    bool progressive_jpeg; /* all coefficients are held at once (counted in decode_bytes) */
+    uint64_t decode_bytes; /* upper estimate of what ivl__image_decode holds, result included */
+    uint64_t least_bytes;  /* no complete file of this size is shorter; smaller ones are refused */
 } ivl__image_header;
 
 /* Pillow's behaviour: clip, no orientation, full decode, default limit. */

@@ -12,9 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Longest source side that is accepted; it bounds the scratch memory to about 64 MiB whatever
+/* Longest source side that is accepted; it bounds the scratch memory whatever
  * the file says (a PNG may claim 178,956,970 x 1 pixels). */
 #define IVL__RESIZE_MAX_SIDE 1048576
+/* Longest side of the part that is written. */
+#define IVL__RESIZE_MAX_OUT 32768
 
 /* A part of the resized picture. 64 bits: the long side of an extreme shape may be
  * 224 x 1048576 wide although only its middle is wanted. */

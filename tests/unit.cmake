@@ -1,2 +1,5 @@
 # Host only: no OpenCL.
 ivl_test(test_base unit)
+ivl_test(test_image_decode unit)
+ivl_test(test_image_resize unit)
+ivl_test(test_preprocess unit)
