@@ -606,10 +606,18 @@ ivl_status ivl__cl_kernel_limits(ivl__cl *cl, cl_kernel kernel, size_t *work_gro
 {
     cl_int code = CALL(clGetKernelWorkGroupInfo, kernel, cl->device, CL_KERNEL_WORK_GROUP_SIZE,
                        sizeof *work_group, work_group, NULL);
+    size_t required[3] = {0, 0, 0};
 
     if (code == CL_SUCCESS) {
         code = clGetKernelWorkGroupInfo(kernel, cl->device, CL_KERNEL_LOCAL_MEM_SIZE,
                                         sizeof *local_bytes, local_bytes, NULL);
+    }
+    /* A kernel compiled for one size runs with it: rusticl 22.3 answers 32 above, always. */
+    if (code == CL_SUCCESS &&
+        clGetKernelWorkGroupInfo(kernel, cl->device, CL_KERNEL_COMPILE_WORK_GROUP_SIZE,
+                                 sizeof required, required, NULL) == CL_SUCCESS &&
+        required[0] * required[1] * required[2] > *work_group) {
+        *work_group = required[0] * required[1] * required[2];
     }
     return ivl__cl_check(code, "clGetKernelWorkGroupInfo", "kernel", error);
 }

@@ -1,2 +1,3 @@
 # Kernels on a device: IVL_TEST_DEVICE chooses, IVL_TEST_TINY=1 asks for tiny shapes.
 ivl_test(test_opencl op)
+ivl_test(test_gemm op)
