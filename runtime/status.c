@@ -51,8 +51,10 @@ ivl_status ivl__fail_context(ivl_error *error, ivl_status status, const char *fo
         va_start(args, format);
         used = vsnprintf(error->message, sizeof error->message, format, args);
         va_end(args);
-        if (used >= 0 && (size_t)used < sizeof error->message) {
-            snprintf(error->message + used, sizeof error->message - (size_t)used, ": %s", old);
+        if (used >= 0 && (size_t)used + 3 < sizeof error->message) {
+            size_t room = sizeof error->message - (size_t)used;
+
+            snprintf(error->message + used, room, ": %.*s", (int)room - 3, old);
         }
         error->status = status;
     }
