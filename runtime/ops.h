@@ -28,6 +28,7 @@ typedef struct ivl__norm_call {
     ivl__span y;
     ivl_dtype y_type;
     int32_t y_ld;
+    const char *variant; /* NULL: by capability; "rows" or "groups" for tests and bench */
 } ivl__norm_call;
 ivl_status ivl__op_norm(ivl__device *device, const ivl__norm_call *call, ivl_error *error);
 

@@ -1,0 +1,33 @@
+/* op_launch.h - what the launchers of ops.h share: operands checked and turned into arguments. */
+#ifndef IVL_RUNTIME_OP_LAUNCH_H
+#define IVL_RUNTIME_OP_LAUNCH_H
+
+#include "runtime/program.h"
+#include "runtime/tensor.h"
+
+/* Fails unless the span is there and its offset is a multiple of the element size. */
+ivl_status ivl__op_check_span(const char *op, const char *operand, ivl__span span,
+                              size_t element_bytes, ivl_error *error);
+
+/* fp32, fp16 and bf16 only. */
+ivl_status ivl__op_check_type(const char *op, ivl_dtype type, ivl_error *error);
+
+/* The offset in elements; ivl__op_check_span has seen the span. */
+static inline ivl__arg ivl__arg_at(ivl__span span, size_t element_bytes)
+{
+    return ivl__arg_ulong(span.offset / element_bytes);
+}
+
+/* A span of fp32 as two arguments of a kernel. */
+#define IVL__ARG_F32(span) ivl__arg_mem((span).mem), ivl__arg_at(span, sizeof(float))
+
+/* Work-items in x for kernels that take any local size: 64 on GPUs, 1 on CPUs, never more than the
+ * kernel allows. */
+size_t ivl__op_items(const ivl__device *device, const ivl__kernel *kernel);
+
+static inline size_t ivl__ceil_div(size_t a, size_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+#endif
