@@ -6,6 +6,7 @@
 #ifndef IVL_LOADER_ITEM_H
 #define IVL_LOADER_ITEM_H
 
+#include "loader/shared_file.h"
 #include "runtime/status.h"
 
 #include <stddef.h>
@@ -21,8 +22,6 @@ typedef enum ivl__item_kind {
     IVL__ITEM_UNIT_BEGIN, /* before the first input of a unit; key is the tar's, else NULL */
     IVL__ITEM_UNIT_END    /* after its last; position is the number of inputs it had */
 } ivl__item_kind;
-
-typedef struct ivl__shared_file ivl__shared_file;
 
 /* Everything an item points to is its own, or counted (file); ivl__item_free releases it. An item
  * may be moved to another thread, and copied as a struct as long as one copy is freed. */
