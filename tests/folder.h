@@ -47,9 +47,9 @@ static inline int folder_remove(void **state)
 /* "folder/name" in one of a few buffers that take turns. */
 static inline const char *in_folder(const char *name)
 {
-    static char paths[8][4096];
+    static char paths[64][512];
     static int turn;
-    char *path = paths[turn++ % 8];
+    char *path = paths[turn++ % 64];
 
     snprintf(path, sizeof paths[0], "%s/%s", folder, name);
     return path;
