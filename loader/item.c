@@ -39,7 +39,7 @@ static ivl_status read_range(const ivl__item *item, void **data, ivl_error *erro
 ivl_status ivl__item_load(ivl__item *item, ivl_error *error)
 {
     ivl_status status;
-    void *data;
+    void *data = NULL;
 
     if (item->kind == IVL__ITEM_FAILED) {
         return ivl__fail(error, IVL_BAD_INPUT, "%s", item->error_text);
