@@ -90,7 +90,7 @@ ivl_status ivl__path_range_count(const char *text, uint64_t *count, ivl_error *e
 
 char *ivl__path_range_at(const char *text, uint64_t index)
 {
-    uint64_t below; /* product of the sizes of the ranges to the right */
+    uint64_t below = 1; /* product of the sizes of the ranges to the right */
     char *path = ivl__malloc(strlen(text) * 4 + 32);
     size_t room = strlen(text) * 4 + 32;
     size_t used = 0;
