@@ -25,8 +25,9 @@ static inline void folder_empty(const char *path)
 
     while (list && (entry = readdir(list))) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            snprintf(name, sizeof name, "%s/%s", path, entry->d_name);
-            if (unlink(name) != 0) {
+            int n = snprintf(name, sizeof name, "%s/%s", path, entry->d_name);
+
+            if (n > 0 && (size_t)n < sizeof name && unlink(name) != 0) {
                 folder_empty(name);
                 rmdir(name);
             }

@@ -10,6 +10,7 @@ static inline void tar_header(FILE *file, const char *name, char type, size_t by
 {
     unsigned char block[512] = {0};
     unsigned sum = 0;
+    char digits[32];
 
     memcpy(block, name, strlen(name) < 100 ? strlen(name) : 100);
     memcpy(block + 100,
@@ -17,7 +18,8 @@ static inline void tar_header(FILE *file, const char *name, char type, size_t by
            "0000000\0"
            "0000000\0",
            24);
-    snprintf((char *)block + 124, 12, "%011zo", bytes);
+    snprintf(digits, sizeof digits, "%011zo", bytes);
+    memcpy(block + 124, digits, 11);
     if (size_field) {
         memcpy(block + 124, size_field, 12);
     }
@@ -31,7 +33,8 @@ static inline void tar_header(FILE *file, const char *name, char type, size_t by
     for (int i = 0; i < 512; i++) {
         sum += block[i];
     }
-    snprintf((char *)block + 148, 8, "%06o", sum);
+    snprintf(digits, sizeof digits, "%06o", sum);
+    memcpy(block + 148, digits, 7);
     assert_int_equal(fwrite(block, 1, 512, file), 512);
 }
 
