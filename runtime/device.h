@@ -13,13 +13,16 @@ typedef struct ivl__device_info {
     int index; /* in the list, and on the command line */
     cl_platform_id platform_id;
     cl_device_id device_id;
-    char platform[128], name[256], vendor[128], driver[128], version[128];
+    char platform[128], platform_version[256], name[256], vendor[128], driver[128], version[128];
     char type[16];    /* "gpu", "cpu", "accelerator", "other" */
     char pci[24];     /* "0000:03:00.0", "" where the driver does not tell */
     char uuid[33];    /* 32 hex digits, "" where the driver does not tell */
     int duplicate_of; /* index of the same card under another platform, -1 */
     uint64_t global_mem, max_alloc, local_mem;
     uint32_t compute_units, clock_mhz;
+    bool unified;  /* shares the host's memory: integrated GPUs, CPUs */
+    double speed;  /* rough order of speed, for `auto` among devices of one class */
+    bool software; /* a simulator or software rasteriser: `auto` takes anything else first */
     bool usable;
     char reason[256]; /* why it is not used; "" where usable */
     char quirks[512]; /* names of the quirks in force, comma-separated */
@@ -50,11 +53,12 @@ typedef struct ivl__caps {
     bool cpu;           /* kernels run on the host's processors: vector kernels, no local memory */
     bool unified;       /* host pointers can be used in place */
     bool local_is_real; /* local memory is on-chip, not cached RAM */
+    bool event_times;   /* events tell when commands ran */
     bool program_cache; /* our binary cache helps (not on PoCL, which keeps its own) */
     bool x86_bf16_dot;  /* vdpbf16ps by inline assembler: host has it, and the probe's result was
                            right (ivl__probe_*) */
     uint64_t global_mem, max_alloc, local_mem;
-    size_t max_work_group, base_align_bytes;
+    size_t max_work_group, max_items[3], base_align_bytes;
     uint32_t compute_units;
 } ivl__caps;
 
@@ -65,7 +69,9 @@ typedef struct ivl__device_options {
     bool skip_self_test; /* the caller runs it itself */
 } ivl__device_options;
 
-struct ivl__program_cache;
+struct ivl__programs;
+struct ivl__profile;
+struct ivl__facts;
 
 /* An open device. Driven by one host thread; owns its context, queues, programs and kernels. */
 typedef struct ivl__device {
@@ -73,9 +79,13 @@ typedef struct ivl__device {
     ivl__caps caps;
     ivl__cl cl;
     ivl__device_options options; /* strings copied */
-    struct ivl__program_cache *programs;
+    struct ivl__programs *programs;
+    struct ivl__profile *profile; /* NULL unless options.profiling */
+    struct ivl__facts *facts;     /* what earlier runs found out about this device and driver */
+    const char *stage;            /* see ivl__device_stage in profile.h */
 } ivl__device;
 
+/* Runs the self-test at the first use of device, driver and program version (selftest.h). */
 ivl_status ivl__device_open(const ivl__device_info *info, const ivl__device_options *options,
                             ivl__device **out, ivl_error *error);
 void ivl__device_close(ivl__device *device);

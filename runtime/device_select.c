@@ -46,13 +46,23 @@ static bool selector_matches(const ivl__device_info *info, const char *selector)
     return selector[0] && (contains(info->platform, selector) || contains(info->name, selector));
 }
 
-/* Rough order of speed: GPUs before everything else, then units x clock. */
-static double rank(const ivl__device_info *info)
+/* GPUs with memory of their own, GPUs that share the host's, CPUs, the rest; simulators last. */
+static int class_of(const ivl__device_info *info)
 {
-    double units = (double)info->compute_units * (double)(info->clock_mhz ? info->clock_mhz : 1);
+    if (info->software) {
+        return 0;
+    }
+    if (strcmp(info->type, "gpu") == 0) {
+        return info->unified ? 3 : 4;
+    }
+    return strcmp(info->type, "cpu") == 0 ? 2 : 1;
+}
 
-    return units + (strcmp(info->type, "gpu") == 0 ? 1e12 : 0.0) +
-           (strcmp(info->type, "cpu") == 0 ? 1e11 : 0.0);
+static bool better(const ivl__device_info *a, const ivl__device_info *b)
+{
+    int difference = class_of(a) - class_of(b);
+
+    return difference ? difference > 0 : a->speed > b->speed;
 }
 
 static void add(int *picked, size_t *n, int index)
@@ -71,7 +81,7 @@ static ivl_status pick_auto(const ivl__device_info *list, size_t count, int *pic
     const ivl__device_info *best = NULL;
 
     for (size_t i = 0; i < count; i++) {
-        if (list[i].usable && list[i].duplicate_of < 0 && (!best || rank(&list[i]) > rank(best))) {
+        if (list[i].usable && list[i].duplicate_of < 0 && (!best || better(&list[i], best))) {
             best = &list[i];
         }
     }

@@ -21,8 +21,12 @@ typedef struct ivl__ledger {
     atomic_int_fast64_t objects;
     atomic_int_fast64_t bytes, peak_bytes;
     atomic_int_fast64_t mapped_bytes;
-    uint64_t budget; /* a buffer that would exceed it is refused; 0: no limit */
+    uint64_t budget;     /* a buffer that would exceed it is refused; 0: no limit */
+    uint64_t max_buffer; /* the largest single buffer; 0: no limit */
 } ivl__ledger;
+
+/* Objects of all devices of the process that were made and not released. Tests only. */
+int64_t ivl__cl_live_objects(void);
 
 /* "CL_OUT_OF_RESOURCES", or "unknown OpenCL error" for codes outside the specification. */
 const char *ivl__cl_error_name(cl_int code);
@@ -56,7 +60,8 @@ void ivl__cl_close(ivl__cl *cl);
  * by the driver: ivl__cl_buffer_touch makes it real. */
 ivl_status ivl__cl_buffer(ivl__cl *cl, cl_mem_flags flags, size_t bytes, const char *what,
                           cl_mem *out, ivl_error *error);
-/* A read-only view of host memory; host must be aligned to 4096 bytes and outlive the buffer. */
+/* A read-only view of host memory; host must be aligned and outlive the buffer. */
+#define IVL__VIEW_ALIGN 4096
 ivl_status ivl__cl_buffer_view(ivl__cl *cl, const void *host, size_t bytes, const char *what,
                                cl_mem *out, ivl_error *error);
 ivl_status ivl__cl_buffer_touch(ivl__cl *cl, cl_mem buffer, size_t bytes, const char *what,
@@ -88,6 +93,8 @@ ivl_status ivl__cl_barrier(ivl__cl *cl, cl_command_queue queue, cl_event event, 
 /* An event that completes when everything enqueued on `queue` so far has. */
 ivl_status ivl__cl_marker(ivl__cl *cl, cl_command_queue queue, cl_event *event, ivl_error *error);
 void ivl__cl_event_free(ivl__cl *cl, cl_event event);
+/* One more owner of an event, who frees it too. */
+ivl_status ivl__cl_event_keep(ivl__cl *cl, cl_event event, ivl_error *error);
 /* Start and end in seconds on the device's clock; needs profiling. */
 ivl_status ivl__cl_event_times(cl_event event, double *start, double *end, ivl_error *error);
 
@@ -108,8 +115,10 @@ ivl_status ivl__cl_kernel(ivl__cl *cl, cl_program program, const char *name, cl_
 void ivl__cl_kernel_free(ivl__cl *cl, cl_kernel kernel);
 ivl_status ivl__cl_kernel_arg(cl_kernel kernel, cl_uint index, size_t bytes, const void *value,
                               const char *what, ivl_error *error);
+/* The largest work-group, the static local memory, and the work-group size that the source
+ * requires (0, 0, 0 where it requires none). */
 ivl_status ivl__cl_kernel_limits(ivl__cl *cl, cl_kernel kernel, size_t *work_group,
-                                 cl_ulong *local_bytes, ivl_error *error);
+                                 cl_ulong *local_bytes, size_t required[3], ivl_error *error);
 /* event may be NULL. */
 ivl_status ivl__cl_enqueue(ivl__cl *cl, cl_command_queue queue, cl_kernel kernel, cl_uint dims,
                            const size_t *global, const size_t *local, const char *what,

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,16 +236,17 @@ ivl_status ivl__file_rename(const char *from, const char *to, ivl_error *error)
 
 ivl_status ivl__file_replace(const char *path, const void *data, size_t bytes, ivl_error *error)
 {
-    size_t length = strlen(path);
-    char *part = ivl__malloc(length + sizeof ".part");
+    static atomic_uint serial;
+    size_t room = strlen(path) + 48;
+    char *part = ivl__malloc(room);
     ivl_status status;
     int fd;
 
     if (!part) {
         return ivl__fail(error, IVL_OUT_OF_MEMORY, "cannot write '%s': out of memory", path);
     }
-    memcpy(part, path, length);
-    memcpy(part + length, ".part", sizeof ".part");
+    /* Several processes may write the same file at once: each its own temporary one. */
+    snprintf(part, room, "%s.%ld-%u.part", path, (long)getpid(), atomic_fetch_add(&serial, 1));
     fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
         status = io_fail(error, "create", part);

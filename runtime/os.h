@@ -53,7 +53,7 @@ ivl_status ivl__file_identity_of(const char *path, ivl__file_identity *identity,
 /* Reads a whole file of at most max_bytes into a new block (ivl__free) with a NUL behind it. */
 ivl_status ivl__file_read(const char *path, size_t max_bytes, unsigned char **data, size_t *bytes,
                           ivl_error *error);
-/* Writes to path.part, syncs and renames: the file appears whole or not at all. */
+/* Writes to a temporary path.*.part, syncs and renames: the file appears whole or not at all. */
 ivl_status ivl__file_replace(const char *path, const void *data, size_t bytes, ivl_error *error);
 /* Loops over short writes and EINTR. */
 ivl_status ivl__fd_write(int fd, const char *path, const void *data, size_t bytes,

@@ -10,6 +10,7 @@ typedef struct ivl__kernel {
     cl_kernel kernel;
     const char *name; /* "norm.cl:norm_rows" with its defines, for messages */
     size_t max_work_group;
+    size_t required[3];   /* reqd_work_group_size of the source; 0, 0, 0: none */
     uint64_t local_bytes; /* static local memory of the kernel */
 } ivl__kernel;
 
@@ -53,10 +54,14 @@ static inline ivl__arg ivl__arg_local(size_t bytes)
     return (ivl__arg){.bytes = bytes, .local = true};
 }
 
+/* The programs of one open device; device.c only. */
+ivl_status ivl__programs_open(ivl__device *device, ivl_error *error);
+void ivl__programs_close(ivl__device *device);
+
 /* Enqueues on the compute queue. The global size is given in work-groups: groups[i] * local[i].
  * Local-memory need and work-group size are checked against the device first (some drivers abort
- * instead of answering). With profiling, the time is added to the device's profile under `stage`
- * (see ivl__device_stage). */
+ * instead of answering). With profiling, the time is added to the device's profile under its
+ * stage (profile.h). A count of 0 groups is a success without a launch. */
 ivl_status ivl__launch(ivl__device *device, ivl__kernel *kernel, cl_uint dims, const size_t *groups,
                        const size_t *local, const ivl__arg *args, size_t n_args, ivl_error *error);
 

@@ -4,9 +4,12 @@
 
 #include "runtime/device.h"
 
-/* Comma-separated names of the quirks that match a device. */
-void ivl__quirks_describe(const ivl__device_info *info, char *text, size_t bytes);
+/* Corrects what is known before opening (speed, software) and writes the names of the quirks that
+ * match to info->quirks, comma-separated. */
+void ivl__quirks_info(ivl__device_info *info);
 /* Lets the matching quirks correct the capabilities. */
 void ivl__quirks_apply(const ivl__device_info *info, ivl__caps *caps);
+/* One sentence for a quirk's name, NULL when there is no such quirk. */
+const char *ivl__quirk_reason(const char *name);
 
 #endif

@@ -25,10 +25,9 @@ static inline bool test_tiny(void)
     return tiny && strcmp(tiny, "0") != 0;
 }
 
-/* Opens the device of the tests, or exits with 77. */
-static inline void op_test_open(void)
+/* What IVL_TEST_DEVICE names, or exits with 77. */
+static inline void op_test_choose(ivl__device_info *info)
 {
-    static const ivl__device_options options = {.skip_self_test = true};
     const char *selector = getenv("IVL_TEST_DEVICE");
     ivl__device_info *list = NULL;
     size_t count = 0;
@@ -40,15 +39,27 @@ static inline void op_test_open(void)
     if (status == IVL_OK && count <= 64) {
         status = ivl__device_select(list, count, &selector, selector ? 1 : 0, picked, &n, &error);
     }
-    if (status == IVL_OK) {
-        status = ivl__device_open(&list[picked[0]], &options, &device, &error);
-    }
-    ivl__free(list);
     if (status == IVL_NO_DEVICE) {
         printf("SKIPPED: %s\n", error.message);
         exit(77);
     }
-    if (status != IVL_OK) {
+    if (status != IVL_OK || !n) {
+        fprintf(stderr, "cannot choose a device: %s\n", error.message);
+        exit(1);
+    }
+    *info = list[picked[0]];
+    ivl__free(list);
+}
+
+/* Opens the device of the tests, or exits with 77. */
+static inline void op_test_open(void)
+{
+    static const ivl__device_options options = {.skip_self_test = true};
+    ivl__device_info info;
+    ivl_error error = {0};
+
+    op_test_choose(&info);
+    if (ivl__device_open(&info, &options, &device, &error) != IVL_OK) {
         fprintf(stderr, "cannot open the device: %s\n", error.message);
         exit(1);
     }
@@ -60,11 +71,12 @@ static inline void op_test_close(void)
 {
     int64_t bytes = atomic_load(&device->cl.ledger.bytes);
 
-    if (bytes != 0) {
-        fprintf(stderr, "%lld bytes of device memory were not released\n", (long long)bytes);
+    ivl__device_close(device);
+    if (bytes != 0 || ivl__cl_live_objects() != 0) {
+        fprintf(stderr, "%lld bytes and %lld OpenCL objects were not released\n", (long long)bytes,
+                (long long)ivl__cl_live_objects());
         exit(1);
     }
-    ivl__device_close(device);
 }
 
 /* A deterministic generator (splitmix64), so that a failure can be repeated. */
