@@ -140,7 +140,8 @@ static ivl_status gif_size(const unsigned char *data, size_t bytes, ivl__image_h
     return IVL_OK;
 }
 
-/* [256, 3] colours; a file without a palette is grey, indices past a palette are black. */
+/* [256, 3] colours; a file without a palette is grey, indices past a palette are black
+ * (as in recent Pillow; 9.4 made them grey). */
 static void make_palette(const GifFileType *gif, unsigned char palette[256][3])
 {
     const ColorMapObject *map = gif->Image.ColorMap ? gif->Image.ColorMap : gif->SColorMap;

@@ -1,7 +1,7 @@
 /* image_decode.h - bytes of a picture file to 8-bit RGB, the pixels Pillow's convert("RGB") gives.
  *
  * The format is found from the content, never from a name: JPEG (libjpeg-turbo), PNG (libpng),
- * WebP (libwebp), GIF (giflib), BMP, PNM and TGA (stb_image). Alpha is dropped, not composited;
+ * WebP (libwebp), GIF (giflib), BMP, PNM and TGA (our own). Alpha is dropped, not composited;
  * colour profiles and gamma are ignored; of an animation the first frame is taken.
  * Input is hostile: a file is refused by its header before anything of the claimed size is
  * allocated, and damaged or truncated data is an error (IVL_BAD_INPUT), never a grey area.

@@ -1,8 +1,9 @@
 /* image_resize.h - bicubic resize of 8-bit RGB, bit for bit the one of Pillow 9.4 to 12.2.
  *
  * Kernel a = -0.5 stretched by the scale (antialiasing), weights rounded to 22 fractional bits,
- * horizontal pass first into 8 bits, then the vertical one. Pillow 13 changed the order of the
- * passes; published results were made with the order here. PyTorch's bicubic is another one.
+ * horizontal pass first into 8 bits, then the vertical one. That is Pillow 9.4 always; 12.2 turns
+ * the order round for pictures more than 100 times as tall as wide, 13 for many more. Published
+ * results were made with the order here. PyTorch's bicubic is another one.
  */
 #ifndef IVL_LOADER_IMAGE_RESIZE_H
 #define IVL_LOADER_IMAGE_RESIZE_H

@@ -399,6 +399,77 @@ static void tga_plain_and_runs(void **state)
                  "truncated");
 }
 
+/* 3 x 2, by hand: row 0 of the file is the bottom one. Header sizes, depths, masks, runs. */
+static void bmp_of_every_kind(void **state)
+{
+#define INFO(bits, compression, colors)                                                \
+    "BM\0\0\0\0\0\0\0\0" OFFSET "\x28\0\0\0\3\0\0\0\2\0\0\0\1\0" bits "\0" compression \
+    "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" colors "\0\0\0\0\0\0\0"
+#define OFFSET  "\0\0\0\0"
+#define PALETTE "\0\0\0\0\1\2\3\0\7\10\11\0"
+    static const struct {
+        const char *text;
+        size_t bytes, least;   /* shorter files are refused */
+        unsigned char rgb[18]; /* top row, bottom row */
+    } cases[] = {
+        {INFO("\x08", "\0", "\3") PALETTE "\1\2\0\0\0\1\2\0",
+         74,
+         73,
+         {0, 0, 0, 3, 2, 1, 9, 8, 7, 3, 2, 1, 9, 8, 7, 0, 0, 0}},
+        {INFO("\x04", "\0", "\3") PALETTE "\x12\0\0\0\x01\x20\0\0",
+         74,
+         72,
+         {0, 0, 0, 3, 2, 1, 9, 8, 7, 3, 2, 1, 9, 8, 7, 0, 0, 0}},
+        /* two runs a row; then three literals, padded */
+        {INFO("\x08", "\1", "\3") PALETTE "\2\1\1\2\0\0\0\3\2\1\0\0\0\1",
+         80,
+         77,
+         {9, 8, 7, 3, 2, 1, 0, 0, 0, 3, 2, 1, 3, 2, 1, 9, 8, 7}},
+        /* a move leaves index 0 behind */
+        {INFO("\x08", "\1", "\3") PALETTE "\0\2\1\1\2\2\0\1",
+         74,
+         72,
+         {0, 0, 0, 9, 8, 7, 9, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+        {INFO("\x04", "\2", "\3") PALETTE "\3\x12\0\0\0\3\x21\0\0\1",
+         76,
+         73,
+         {9, 8, 7, 3, 2, 1, 0, 0, 0, 3, 2, 1, 9, 8, 7, 3, 2, 1}},
+        /* 5 bits: 31 -> 255, 1 -> 8; 6 bits of a mask: 1 -> 4 */
+        {INFO("\x10", "\0", "\0") "\x1f\0\1\0\xff\x7f\0\0\0\0\0\0\0\x7c\0\0",
+         70,
+         68,
+         {0, 0, 0, 0, 0, 0, 255, 0, 0, 0, 0, 255, 0, 0, 8, 255, 255, 255}},
+        {INFO("\x10", "\3", "\0") "\0\xf8\0\0\xe0\7\0\0\x1f\0\0\0"
+                                  "\x20\0\0\0\0\0\0\0\0\0\0\xf8\0\0\0\0",
+         82,
+         80,
+         {0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ivl__image image = {0};
+        ivl_error error = {0};
+        char text[128];
+
+        memcpy(text, cases[i].text, cases[i].bytes);
+        if (text[30] == 3) {
+            text[10] = 66; /* the masks stand between header and pixels */
+        }
+        assert_ok(decode_text(text, cases[i].bytes, &image, &error), error);
+        assert_int_equal(image.width, 3);
+        assert_int_equal(image.height, 2);
+        assert_memory_equal(image.rgb, cases[i].rgb, 18);
+        ivl__image_free(&image);
+        assert_int_equal(decode_text(text, cases[i].least - 1, &image, &error), IVL_BAD_INPUT);
+        text[22] = -2; /* height -2: from the top */
+        memset(text + 23, -1, 3);
+        assert_ok(decode_text(text, cases[i].bytes, &image, &error), error);
+        assert_memory_equal(image.rgb, cases[i].rgb + 9, 9);
+        ivl__image_free(&image);
+    }
+}
+
 static void the_limit_is_an_option(void **state)
 {
     test_file file = read_test_file("golden/resize/input/plain.ppm"); /* 19 x 23 */
@@ -473,6 +544,7 @@ int main(void)
         cmocka_unit_test(fast_decode_keeps_twice_the_side),
         cmocka_unit_test(pnm_of_every_kind),
         cmocka_unit_test(tga_plain_and_runs),
+        cmocka_unit_test(bmp_of_every_kind),
         cmocka_unit_test(the_limit_is_an_option),
         cmocka_unit_test(every_allocation_may_fail),
     };
