@@ -204,9 +204,10 @@ static void read_row(const bmp_header *header, const unsigned char *in, unsigned
 
     for (int32_t x = 0; x < header->width; x++) {
         if (bits <= 8) {
-            size_t bit = (size_t)x * bits;
+            const size_t bit = (size_t)x * bits;
+            const unsigned byte = in[bit / 8];
 
-            put(header, row, x, in[bit / 8] >> (8 - bits - bit % 8) & ((1u << bits) - 1));
+            put(header, row, x, byte >> (8 - bits - bit % 8) & ((1u << bits) - 1));
         } else if (bits == 24) {
             row[3 * x] = in[3 * x + 2];
             row[3 * x + 1] = in[3 * x + 1];
@@ -239,7 +240,9 @@ static void put_run(const bmp_header *header, const ivl__image *image, run_reade
         if (header->bits == 8) {
             put(header, row, reader->x, in[repeat ? 0 : i]);
         } else {
-            put(header, row, reader->x, in[repeat ? 0 : i / 2] >> (i % 2 ? 0 : 4) & 15);
+            const unsigned pair = in[repeat ? 0 : i / 2];
+
+            put(header, row, reader->x, i % 2 ? pair & 15 : pair >> 4);
         }
     }
 }

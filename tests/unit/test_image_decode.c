@@ -470,6 +470,72 @@ static void bmp_of_every_kind(void **state)
     }
 }
 
+/* The seeds of the fuzzer that Pillow 12.2.0 reads; digests of its convert("RGB"). */
+static void seeds_decode_as_in_pillow(void **state)
+{
+    static const struct {
+        const char *file, *digest;
+    } cases[] = {
+        {"alpha_exif.webp", "cc4a52e75fa9065faa18bd0f771d38362a532d2f6e3a5d5a999126a580a22c11"},
+        {"animated.webp", "f5ff9f8506a74641e7fff21fd3191d4d710ba6ca5291cb70a5ca960b482f03ba"},
+        {"beyond.gif", "ba75c0c769ba656bae70191506a87251e4be584a6b46d3f0c69b955ffedb2de3"},
+        {"binary.pbm", "26ee931a8470f5b8146c13dba23d23718a2ee343fcfd76e9f556aa5d1cb6141c"},
+        {"bitmap.pbm", "26ee931a8470f5b8146c13dba23d23718a2ee343fcfd76e9f556aa5d1cb6141c"},
+        {"cmyk_progressive.jpg",
+         "dfc33227b662814eb7044e7bde9865fc83ba3f34e66b2016b499b4d2d95755cb"},
+        {"exif.png", "7da691c306a0501da0e9d841e47dab5f4a9f459c3896dc0cfe22559df257aaaa"},
+        {"masks16.bmp", "4da1670cfb73692531902c190db9e9ea2a2a59e34bc97bac37c13b6bc8351a93"},
+        {"os2.bmp", "072c8ad1f593d776177717f6042bac0250fe309b4f087923bfad6bb53eb44239"},
+        {"part.gif", "e17748348c37834e3498b4bdefde51469751ed7ec914d7f216669498bcba6b60"},
+        {"plain.pgm", "7dbeaadd1a175ba5ebb938bdef86cd54ea17dd54dbcd443f0187b9e82085524e"},
+        {"plain.ppm", "530f8008d3f091ad3fba191ade96e8788ddc69c566d10032d5bd1b8aacbfbf3e"},
+        {"tga_gray.tga", "ad806eef8c23c74309b11a9dc95a255871ba45a856f9f63d7156f513e93b4935"},
+        {"tga_gray_runs.tga", "ad806eef8c23c74309b11a9dc95a255871ba45a856f9f63d7156f513e93b4935"},
+        {"tga_palette.tga", "3bbededf37e14e6bc2dffcadb9c35fb552c40f4b76e4e7b39f041049e8b09256"},
+        {"tga_palette_runs.tga",
+         "3bbededf37e14e6bc2dffcadb9c35fb552c40f4b76e4e7b39f041049e8b09256"},
+        {"tga_rgb.tga", "7da691c306a0501da0e9d841e47dab5f4a9f459c3896dc0cfe22559df257aaaa"},
+        {"tga_rgb_runs.tga", "7da691c306a0501da0e9d841e47dab5f4a9f459c3896dc0cfe22559df257aaaa"},
+        {"tga_rgba.tga", "e68b41970126ae3e905def6f9fba3bc25965edcca79edc64979eab5a9069d055"},
+        {"tga_rgba_runs.tga", "e68b41970126ae3e905def6f9fba3bc25965edcca79edc64979eab5a9069d055"},
+        {"wide.ppm", "fe826fe652cf168088e1ad97f896e61e80cde1e06c7f1d68fcaa3476127472c8"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char path[256];
+        ivl__image image;
+
+        snprintf(path, sizeof path, "fuzz/seeds/image/%s", cases[i].file);
+        image = decode_file(path);
+        assert_digest(path, image.rgb, 3 * (size_t)image.width * (size_t)image.height,
+                      cases[i].digest);
+        ivl__image_free(&image);
+    }
+}
+
+/* Orientation 3, half a turn, in the blocks of PNG and WebP. */
+static void exif_of_png_and_webp(void **state)
+{
+    static const char *const files[] = {"fuzz/seeds/image/exif.png",
+                                        "fuzz/seeds/image/alpha_exif.webp"};
+    ivl__decode_options options;
+
+    (void)state;
+    ivl__decode_options_init(&options);
+    options.exif = true;
+    for (int f = 0; f < 2; f++) {
+        ivl__image plain = decode_file(files[f]), turned = decode_with(files[f], &options);
+        int last = plain.width * plain.height - 1;
+
+        for (int i = 0; i <= last; i++) {
+            assert_memory_equal(turned.rgb + 3 * i, plain.rgb + 3 * (last - i), 3);
+        }
+        ivl__image_free(&plain);
+        ivl__image_free(&turned);
+    }
+}
+
 static void the_limit_is_an_option(void **state)
 {
     test_file file = read_test_file("golden/resize/input/plain.ppm"); /* 19 x 23 */
@@ -545,6 +611,8 @@ int main(void)
         cmocka_unit_test(pnm_of_every_kind),
         cmocka_unit_test(tga_plain_and_runs),
         cmocka_unit_test(bmp_of_every_kind),
+        cmocka_unit_test(seeds_decode_as_in_pillow),
+        cmocka_unit_test(exif_of_png_and_webp),
         cmocka_unit_test(the_limit_is_an_option),
         cmocka_unit_test(every_allocation_may_fail),
     };
