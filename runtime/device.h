@@ -32,6 +32,9 @@ typedef struct ivl__device_info {
  * An empty list is a success with *count == 0. *list is the caller's (ivl__free). */
 ivl_status ivl__device_list(ivl__device_info **list, size_t *count, ivl_error *error);
 
+/* One card under two platforms (ROCm and rusticl, say): same PCI address, or same UUID. */
+void ivl__device_mark_duplicates(ivl__device_info *list, size_t count);
+
 /* Marks in picked[] (indices into list, room for `count`) what the selectors name, as --device in
  * CLI.md: auto, an index, gpu, cpu, all, pci:..., or a part of a platform or device name. No
  * selector means auto. A card seen under two platforms is picked once. Nothing matching is

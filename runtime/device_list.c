@@ -96,22 +96,6 @@ static void describe(cl_platform_id platform, cl_device_id id, ivl__device_info 
     ivl__quirks_info(info);
 }
 
-/* One card under two platforms (ROCm and rusticl, say): same PCI address, or same UUID. */
-static void mark_duplicates(ivl__device_info *list, size_t count)
-{
-    for (size_t i = 1; i < count; i++) {
-        for (size_t j = 0; j < i && list[i].duplicate_of < 0; j++) {
-            bool pci = list[i].pci[0] && strcmp(list[i].pci, list[j].pci) == 0;
-            bool uuid = list[i].uuid[0] && strcmp(list[i].uuid, list[j].uuid) == 0;
-
-            if (list[i].platform_id != list[j].platform_id && list[j].duplicate_of < 0 &&
-                (pci || uuid)) {
-                list[i].duplicate_of = (int)j;
-            }
-        }
-    }
-}
-
 static ivl_status list_platform(cl_platform_id platform, ivl__device_info **list, size_t *capacity,
                                 size_t *count, ivl_error *error)
 {
@@ -158,7 +142,7 @@ ivl_status ivl__device_list(ivl__device_info **list, size_t *count, ivl_error *e
         ivl__free(found);
         return status;
     }
-    mark_duplicates(found, used);
+    ivl__device_mark_duplicates(found, used);
     *list = found;
     *count = used;
     return IVL_OK;

@@ -7,6 +7,29 @@
 #include <string.h>
 #include <strings.h>
 
+/* Where both say where they sit, that decides; else the UUID does. */
+static bool same_card(const ivl__device_info *a, const ivl__device_info *b)
+{
+    if (a->platform_id == b->platform_id) {
+        return false;
+    }
+    if (a->pci[0] && b->pci[0]) {
+        return strcmp(a->pci, b->pci) == 0;
+    }
+    return a->uuid[0] && strcmp(a->uuid, b->uuid) == 0;
+}
+
+void ivl__device_mark_duplicates(ivl__device_info *list, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        for (size_t j = 0; j < i && list[i].duplicate_of < 0; j++) {
+            if (list[j].duplicate_of < 0 && same_card(&list[i], &list[j])) {
+                list[i].duplicate_of = (int)j;
+            }
+        }
+    }
+}
+
 static bool contains(const char *text, const char *part)
 {
     size_t length = strlen(part);
@@ -41,7 +64,7 @@ static bool selector_matches(const ivl__device_info *info, const char *selector)
         return pci_matches(info->pci, selector + 4);
     }
     if (selector[0] && strspn(selector, "0123456789") == strlen(selector)) {
-        return atoi(selector) == info->index;
+        return strtoul(selector, NULL, 10) == (unsigned long)info->index;
     }
     return selector[0] && (contains(info->platform, selector) || contains(info->name, selector));
 }

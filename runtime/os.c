@@ -133,6 +133,11 @@ ivl__file_kind ivl__file_kind_of(const char *path)
     return S_ISDIR(st.st_mode) ? IVL__FILE_FOLDER : IVL__FILE_OTHER;
 }
 
+bool ivl__path_usable(const char *path)
+{
+    return faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) == 0;
+}
+
 ivl_status ivl__file_identity_of(const char *path, ivl__file_identity *identity, ivl_error *error)
 {
     struct stat st;

@@ -48,6 +48,8 @@ typedef enum ivl__file_kind {
 } ivl__file_kind;
 
 ivl__file_kind ivl__file_kind_of(const char *path);
+/* Whether this process may read and write it. */
+bool ivl__path_usable(const char *path);
 ivl_status ivl__file_identity_of(const char *path, ivl__file_identity *identity, ivl_error *error);
 
 /* Reads a whole file of at most max_bytes into a new block (ivl__free) with a NUL behind it. */
