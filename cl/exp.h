@@ -2,7 +2,7 @@
  *
  * exp_1, exp_16 of float and float16. Range x <= 88; below -87 the answer is 0 (no subnormals), so
  * that a masked score has no weight at all. exp(0) is exactly 1. NaN gives NaN.
- * Error <= 1.5 ulp for -87 <= x <= 88: x = n ln 2 + r with r in +-0.347, where the product with the
+ * Error <= 1.5 ulp for -87 <= x <= 88: x = n ln 2 + r with |r| <= 0.347, where the product with the
  * upper part of ln 2 is exact; polynomial of degree 7 (coefficients of the Cephes library's expf,
  * error 2^-26); the scaling by 2^n is exact.
  * Test: tests/op/test_attention.c, exponential.
