@@ -48,6 +48,48 @@ static void photograph_crops(void **state)
     assert_int_equal(for_each_golden(true, check_crops), 5);
 }
 
+/* The photographs that come with the project: pixels and crops of 224 by Pillow 9.4.0. */
+static void sample_photographs(void **state)
+{
+    static const struct {
+        const char *file, *pixels, *crop;
+    } cases[] = {
+        {"astronaut.jpg", "d37dddd42572eda274e4d1c52cbee1b6a2abb061121242410d98869236e9babb",
+         "bbe40603c9e2c967bab8a62a2747a438f15bba22de133afbb5ecfc9008f8d404"},
+        {"camera.jpg", "dd945b5c55d2b3a97726fd483d56d5217149485c815a6222bbae6f831ecafa76",
+         "0bb51f1aaadc48b9c75b6fc7b8fa91e1470982e931169a9d17bb9a750316f7a7"},
+        {"chelsea.jpg", "a76287ceacd550f2ee0fb00e872fc9a9d8ea310170a965c04ea624072c289876",
+         "94e636a20bcf3a6c5f1e2f573939278063c83f5eaca16cd6ca8ecea68f3870ce"},
+        {"coffee.jpg", "3714114a5fce49edfe0699eb20afca8218543035dbddba7e95b313a3e65ee5a0",
+         "58e8a851f6b6acd9b1db9e33aaac3388687d206b1e22700131741c7e9d92da3b"},
+        {"retina.jpg", "047aa4fa8e42802eca64c2ff9592a3304111955608ec6cdd4774b63a92eec39b",
+         "dc434806c9c03876f74b9b60dd3b7d615d27f6e7c0ec39d0b5cc74e98a711c1e"},
+        {"rocket.jpg", "3d4435cc745752b7f9724df88c6e18817de3ce7e3d2d71c55f85f7831e68f197",
+         "b89781811d257cd999ea6940132fc8a7d733543f8d9be4674fcaa20647030925"},
+    };
+    const ivl__preprocess_options options = {224, IVL__RESIZE_CROP};
+    ivl__resize_scratch scratch = {0};
+    unsigned char *out = ivl__malloc(224 * 224 * 3);
+
+    (void)state;
+    assert_non_null(out);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char path[256];
+        ivl__image image;
+        ivl_error error = {0};
+
+        snprintf(path, sizeof path, "../docs/samples/%s", cases[i].file);
+        image = decode_file(path);
+        assert_digest(path, image.rgb, 3 * (size_t)image.width * (size_t)image.height,
+                      cases[i].pixels);
+        assert_ok(ivl__preprocess_u8(&image, &options, out, &scratch, &error), error);
+        assert_digest(path, out, 224 * 224 * 3, cases[i].crop);
+        ivl__image_free(&image);
+    }
+    ivl__resize_scratch_free(&scratch);
+    ivl__free(out);
+}
+
 /* The recorded arrays themselves, and the fp32 values of two of them. */
 static void golden_arrays(void **state)
 {
@@ -173,11 +215,9 @@ static void names_and_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_crops),
-        cmocka_unit_test(photograph_crops),
-        cmocka_unit_test(golden_arrays),
-        cmocka_unit_test(centre_offsets),
-        cmocka_unit_test(crop_floor_is_one_pixel_off),
+        cmocka_unit_test(golden_crops),     cmocka_unit_test(photograph_crops),
+        cmocka_unit_test(golden_arrays),    cmocka_unit_test(sample_photographs),
+        cmocka_unit_test(centre_offsets),   cmocka_unit_test(crop_floor_is_one_pixel_off),
         cmocka_unit_test(names_and_limits),
     };
 
