@@ -161,11 +161,14 @@ static ivl_status bmp_size(const unsigned char *data, size_t bytes, ivl__image_h
     out->width = header.width;
     out->height = header.height;
     out->decode_bytes = ivl__rgb_bytes(header.width, header.height);
-    /* The padding of the last row may be missing. Runs may skip any number of rows. */
-    out->least_bytes = header.offset;
     if (header.compression == PLAIN || header.compression == MASKS) {
-        out->least_bytes += row_bytes(&header) * (uint64_t)(header.height - 1) +
-                            ((uint64_t)header.width * header.bits + 7) / 8;
+        /* The padding of the last row may be missing. */
+        out->least_bytes = header.offset + row_bytes(&header) * (uint64_t)(header.height - 1) +
+                           ((uint64_t)header.width * header.bits + 7) / 8;
+    } else {
+        /* A run of up to 255 pixels is 2 bytes. Moves could say less: 16 times that is let pass,
+         * or a hundred bytes would have a picture of any size filled with one colour. */
+        out->least_bytes = header.offset + (uint64_t)header.width * (uint64_t)header.height / 2048;
     }
     return IVL_OK;
 }

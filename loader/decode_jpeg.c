@@ -127,16 +127,21 @@ static void reader_init(jpeg_reader *reader, ivl_error *error)
     reader->errors.emit_message = on_message;
 }
 
-/* Coefficients of all components at once: 16 bits each, blocks and MCUs rounded up. */
+/* Coefficients of all components at once: blocks of 64 x 16 bits, rounded up to whole MCUs. */
 static uint64_t coefficient_bytes(struct jpeg_decompress_struct *cinfo)
 {
-    uint64_t width = (uint64_t)cinfo->image_width + 64;
-    uint64_t height = (uint64_t)cinfo->image_height + 64;
+    uint64_t blocks = 0;
 
     if (!jpeg_has_multiple_scans(cinfo)) {
         return 0;
     }
-    return 2 * (uint64_t)cinfo->num_components * width * height;
+    for (int i = 0; i < cinfo->num_components; i++) {
+        const jpeg_component_info *component = &cinfo->comp_info[i];
+
+        blocks += ((uint64_t)component->width_in_blocks + MAX_SAMP_FACTOR) *
+                  ((uint64_t)component->height_in_blocks + MAX_SAMP_FACTOR);
+    }
+    return 128 * blocks;
 }
 
 /* Rows of a few MCUs, tables, and the library's pools. */

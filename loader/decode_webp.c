@@ -11,6 +11,9 @@
 #include <webp/decode.h>
 #include <webp/demux.h>
 
+/* WebPBitstreamFeatures.format */
+#define FORMAT_LOSSY 1
+
 static bool webp_test(const unsigned char *data, size_t bytes)
 {
     return bytes >= 12 && memcmp(data, "RIFF", 4) == 0 && memcmp(data + 8, "WEBP", 4) == 0;
@@ -34,16 +37,21 @@ static ivl_status webp_size(const unsigned char *data, size_t bytes, ivl__image_
 {
     WebPBitstreamFeatures features;
     VP8StatusCode code = WebPGetFeatures(data, bytes, &features);
+    uint64_t pixels;
 
     if (code != VP8_STATUS_OK) {
         return fail(code, error);
     }
     header->width = features.width;
     header->height = features.height;
-    /* RGB, and libwebp's lossless decoder keeps 32 bits a pixel. */
-    header->decode_bytes = ivl__rgb_bytes(features.width, features.height) +
-                           5 * (uint64_t)features.width * (uint64_t)features.height +
-                           (UINT64_C(1) << 20);
+    /* RGB, and: the lossless decoder keeps 32 bits a pixel and more, the lossy one some rows and
+     * the plane of alpha. Format 0: an animation may mix both. */
+    pixels = (uint64_t)features.width * (uint64_t)features.height;
+    header->decode_bytes = 3 * pixels + (UINT64_C(1) << 20);
+    header->decode_bytes += features.format == FORMAT_LOSSY
+                                ? (features.has_alpha ? 2 * pixels : 0) +
+                                      256 * (uint64_t)features.width
+                                : 5 * pixels;
     return IVL_OK;
 }
 
