@@ -39,6 +39,7 @@ typedef struct ivl__model_config {
     ivl__llama_config qllama; /* of IVL__ARCH_14B and IVL__ARCH_C_13B */
     int32_t clip_embed_dim, attn_pool_heads, query_tokens, cross_attention_frequency;
     float mean[3], std[3];
+    int32_t size; /* side of the preprocessed picture; 0 where no file tells */
 } ivl__model_config;
 
 /* A configuration with the values of every release where they never differ (ImageNet mean and

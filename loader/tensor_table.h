@@ -29,8 +29,12 @@ typedef struct ivl__tensor_entry {
     int file;             /* index into files; -1 where data is memory the table owns (tensors that
                              lie strided or deflated in the file) */
     uint64_t file_offset; /* of data in that file */
-    void *owned;
+    void *owned;          /* a block that goes to the table with this entry; NULL */
 } ivl__tensor_entry;
+
+/* What the readers of single files call for every tensor. name is borrowed; on success `owned`
+ * belongs to the receiver, and stays where it is for the tensors that share it. */
+typedef ivl_status ivl__tensor_add_fn(void *user, const ivl__tensor_entry *entry, ivl_error *error);
 
 typedef struct ivl__tensor_table {
     char *path;                 /* as given */
@@ -40,6 +44,9 @@ typedef struct ivl__tensor_table {
     char **file_paths; /* [n_files] */
     ivl__map *maps;    /* [n_files] */
     int n_files;
+    size_t capacity, files_capacity, maps_capacity; /* of entries and of the arrays of files */
+    void **blocks; /* memory that entries with file -1 point into */
+    size_t n_blocks, blocks_capacity;
 } ivl__tensor_table;
 
 /* IVL_BAD_MODEL names the file and what is wrong with it; IVL_IO_ERROR where it cannot be read. */

@@ -63,8 +63,8 @@ ivl_status ivl__vit_weights_map(const ivl__tensor_table *table, const ivl__vit_c
                                 ivl__vit_weights **out, ivl_error *error);
 void ivl__vit_weights_free(ivl__vit_weights *weights);
 
-/* Calls visit for every role that is present, in the order of their names ("block.00.fc1_b", ...):
- * the same roles in every naming. */
+/* Calls visit for every role that is present, in the order of their names ("block.0000.fc1_b",
+ * ...): the same roles in every naming. */
 typedef ivl_status ivl__weight_visit_fn(void *user, const char *role, const ivl__weight_ref *ref,
                                         ivl_error *error);
 ivl_status ivl__vit_weights_visit(const ivl__vit_weights *weights, ivl__weight_visit_fn *visit,
