@@ -7,6 +7,8 @@
 #include "runtime/memory.h"
 #include "tests/folder.h"
 
+#include <sys/resource.h>
+
 static const ivl__vit_config small = {.hidden = 24,
                                       .layers = 2,
                                       .heads = 2,
@@ -338,6 +340,28 @@ static void lora_and_foreign_checkpoints_are_refused(void **state)
                  "no InternViT");
 }
 
+/* What the geometry is read from, of width 1024 and with a table of 677 rows; bytes are zeros. */
+static void write_geometry(const char *file)
+{
+    static const char header[] =
+        "{\"patch_embed.proj.weight\":{\"dtype\":\"U8\",\"shape\":[1024,3,1,1],"
+        "\"data_offsets\":[0,3072]},\"pos_embed\":{\"dtype\":\"U8\",\"shape\":[1,677,1024],"
+        "\"data_offsets\":[3072,696320]},\"blocks.0.mlp.fc1.weight\":{\"dtype\":\"U8\","
+        "\"shape\":[4,1024],\"data_offsets\":[696320,700416]},\"blocks.0.norm1.bias\":{"
+        "\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[700416,700416]},\"cls_token\":{"
+        "\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[700416,700416]}}";
+    size_t n = sizeof header - 1;
+    unsigned char *data = ivl__calloc(1, 8 + n + 700416);
+
+    assert_non_null(data);
+    for (size_t i = 0; i < 8; i++) {
+        data[i] = (unsigned char)(n >> 8 * i);
+    }
+    memcpy(data + 8, header, n);
+    write_file(file, data, 8 + n + 700416);
+    ivl__free(data);
+}
+
 static void geometry_comes_from_tensors_where_the_width_is_known(void **state)
 {
     ivl__tensor_table *table = NULL;
@@ -349,6 +373,64 @@ static void geometry_comes_from_tensors_where_the_width_is_known(void **state)
     assert_fails(ivl__vit_config_from_tensors(table, &config, &error), IVL_BAD_MODEL, error,
                  "--config");
     ivl__tensor_table_free(table);
+    write_geometry(in_folder("vit.safetensors"));
+    assert_ok(ivl__tensor_table_open(in_folder("vit.safetensors"), &table, &error), error);
+    assert_ok(ivl__vit_config_from_tensors(table, &config, &error), error);
+    assert_int_equal(config.hidden, 1024);
+    assert_int_equal(config.heads, 16);
+    assert_int_equal(config.mlp, 4);
+    assert_int_equal(config.layers, 1);
+    assert_int_equal(config.patch, 1);
+    assert_int_equal(config.image, 26);
+    assert_true(config.layer_norm && !config.qkv_bias && !config.qk_norm);
+    ivl__tensor_table_free(table);
+}
+
+/* The tower in the port's names and a second shard with these tensors. */
+static void write_composite(const char *names)
+{
+    ivl__tensor_table *table = NULL;
+    ivl_error error = {0};
+
+    assert_ok(ivl__tensor_table_open(FORMATS "safetensors_bf16", &table, &error), error);
+    write_port(table, "vision_tower.", in_folder("tower.safetensors"));
+    ivl__tensor_table_free(table);
+    write_names(in_folder("rest.safetensors"), names);
+    write_text("model.safetensors.index.json",
+               "{\"weight_map\":{\"vision_tower.embeddings.cls_token\":\"tower.safetensors\","
+               "\"lm_head.weight\":\"rest.safetensors\"}}");
+    /* Left beside published towers; must not be taken for the model. */
+    write_text("mlp_projector.pth", "not read");
+}
+
+static void other_parts_are_counted_and_unknown_ones_refused(void **state)
+{
+    ivl__tensor_table *table = NULL;
+    ivl__vit_weights *weights = NULL;
+    ivl_error error = {0};
+
+    (void)state;
+    write_composite("lm_head.weight,language_model.a,language_model.b,mlp1.0.weight,logit_scale,"
+                    "language_model.layers.0.rotary_emb.inv_freq");
+    assert_ok(ivl__tensor_table_open(folder, &table, &error), error);
+    assert_int_equal(table->n_files, 2);
+    assert_ok(ivl__vit_weights_map(table, &small, &weights, &error), error);
+    assert_int_equal(weights->n_unused, 5);
+    for (int i = 0; i < weights->n_unused; i++) {
+        bool language = strcmp(weights->unused[i].prefix, "language_model.") == 0;
+
+        assert_int_equal(weights->unused[i].tensors, language ? 2 : 1);
+    }
+    ivl__vit_weights_free(weights);
+    ivl__tensor_table_free(table);
+    write_composite("lm_head.weight,audio.weight");
+    assert_fails(open_and_map(folder, &small, &error), IVL_BAD_MODEL, error,
+                 "\"audio.weight\" belongs to no known part");
+    write_composite("lm_head.weight,logit_scale_2");
+    assert_fails(open_and_map(folder, &small, &error), IVL_BAD_MODEL, error, "\"logit_scale_2\"");
+    write_composite("audio.weight");
+    assert_fails(open_and_map(folder, &small, &error), IVL_BAD_MODEL, error,
+                 "\"lm_head.weight\" is not in shard rest.safetensors");
 }
 
 /* ---- malformed files --------------------------------------------------------------------- */
@@ -453,9 +535,26 @@ static const struct {
     {"pkl_legacy_magic_only.bin", "re-save it"},
 };
 
+/* Nothing may be allocated in the size that a file claims: with 1 GiB of address space such a call
+ * would answer IVL_OUT_OF_MEMORY. AddressSanitizer needs more for itself. */
+static void limit_address_space(struct rlimit *before)
+{
+    struct rlimit limit;
+
+    assert_int_equal(getrlimit(RLIMIT_AS, before), 0);
+    limit = *before;
+#if !defined(__SANITIZE_ADDRESS__)
+    limit.rlim_cur = 1u << 30;
+#endif
+    assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+}
+
 static void malformed_checkpoints_are_refused(void **state)
 {
+    struct rlimit before;
+
     (void)state;
+    limit_address_space(&before);
     for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) {
         ivl__tensor_table *table = NULL;
         ivl_error error = {0};
@@ -484,6 +583,7 @@ static void malformed_checkpoints_are_refused(void **state)
         }
         ivl__tensor_table_free(table);
     }
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
 }
 
 static void a_deflated_checkpoint_is_read(void **state)
@@ -554,7 +654,10 @@ int main(void)
         cmocka_unit_test(wrong_tensors_are_named),
         cmocka_unit_test_setup_teardown(lora_and_foreign_checkpoints_are_refused, folder_make,
                                         folder_remove),
-        cmocka_unit_test(geometry_comes_from_tensors_where_the_width_is_known),
+        cmocka_unit_test_setup_teardown(geometry_comes_from_tensors_where_the_width_is_known,
+                                        folder_make, folder_remove),
+        cmocka_unit_test_setup_teardown(other_parts_are_counted_and_unknown_ones_refused,
+                                        folder_make, folder_remove),
         cmocka_unit_test_setup_teardown(malformed_checkpoints_are_refused, folder_make,
                                         folder_remove),
         cmocka_unit_test(a_deflated_checkpoint_is_read),
