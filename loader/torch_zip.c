@@ -138,7 +138,7 @@ static ivl_status read_end(archive *a, directory *d)
 }
 
 /* Replaces the fields whose 32 bits are all ones by those of extra field 1. */
-static ivl_status read_extra64(archive *a, member *m, const unsigned char *p, size_t bytes)
+static void read_extra64(member *m, const unsigned char *p, size_t bytes)
 {
     uint64_t *fields[3] = {&m->bytes, &m->packed, &m->local};
 
@@ -160,8 +160,6 @@ static ivl_status read_extra64(archive *a, member *m, const unsigned char *p, si
         p += n;
         bytes -= n;
     }
-    (void)a;
-    return IVL_OK;
 }
 
 static ivl_status read_member(archive *a, const unsigned char *p, const directory *d, member *m,
@@ -189,7 +187,7 @@ static ivl_status read_member(archive *a, const unsigned char *p, const director
                   .bytes = get(p + 24, 4),
                   .local = get(p + 42, 4),
                   .deflated = method == 8};
-    IVL__TRY(read_extra64(a, m, p + ENTRY_BYTES + name, extra));
+    read_extra64(m, p + ENTRY_BYTES + name, extra);
     if (get(p + 8, 2) & 1) {
         return bad_member(a, m, "is encrypted, which is not supported");
     }
@@ -523,7 +521,8 @@ static ivl_status check_form(archive *a)
                       "'new.bin')");
     }
     if (a->bytes > 262 && memcmp(a->data + 257, "ustar", 5) == 0) {
-        return bad(a, "this is a tar file (torch before 0.2?); re-save it with a current torch");
+        return bad(a, "this is a tar file, the format of the earliest torch releases; re-save it "
+                      "with a current torch");
     }
     if (a->bytes >= 8 && memcmp(a->data, "PYTORCH1", 8) == 0) {
         return bad(a, "this is a pre-release torch container; re-save it with a current torch");
