@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-const ivl__gemm_backend *const ivl__gemm_backends[] = {&ivl__gemm_tile, NULL};
+const ivl__gemm_backend *const ivl__gemm_backends[] = {&ivl__gemm_cpu, &ivl__gemm_tile, NULL};
 
 /* ---- open -------------------------------------------------------------------------------- */
 

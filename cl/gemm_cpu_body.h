@@ -1,0 +1,163 @@
+/* gemm_cpu_body.h - what the exact and the fast product of the CPU share: work of one item, epilogue.
+ *
+ * In: PANEL = 2 VW columns, and sweep_12(), sweep_4(), sweep_1(): they add `depth` values of K to
+ * the sums [rows][PANEL] of so many rows. An item makes PANELS panels of columns of a block of rows:
+ * it packs `chunk` values of K of its weights, sweeps all its rows, and goes on along K; partial
+ * sums wait in local memory, which each thread of a CPU has for itself (its caches). One chain of
+ * sums per output along k = 0 .. K - 1, whatever the chunks, blocks and tails.
+ */
+#include "gelu.h"
+
+/* Values of the arguments `flags` (a sum) and `y_type` (as ivl_dtype of the host). */
+#define HAS_BIAS     1
+#define HAS_SCALE    2
+#define HAS_RESIDUAL 4
+#define Y_F32        0
+#define Y_F16        1
+#define Y_BF16       2
+
+#if VW == 16
+#define GELU_V gelu_16
+#else
+#define GELU_V gelu_8
+#endif
+
+typedef JOIN(uint, VW) uintv;
+typedef JOIN(int, VW) intv;
+
+/* Values p[0 .. VW - 1] of which `left` exist; the others repeat the last. */
+static floatv load_vector(const __global float *p, int left)
+{
+    float values[VW];
+
+    if (left >= VW) {
+        return LOADV(p);
+    }
+    for (int c = 0; c < VW; c++) {
+        values[c] = p[min(c, left - 1)];
+    }
+    return LOADV(values);
+}
+
+static uintv bf16_round(const floatv x)
+{
+    const uintv bits = JOIN(as_uint, VW)(x);
+    const uintv rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+
+    return select(rounded, (bits >> 16) | 0x40u, isnan(x));
+}
+
+/* `left` values to y at element `at`. */
+static void store_vector(__global void *y, ulong at, int y_type, floatv value, int left)
+{
+    __global float *y32 = (__global float *)y + at;
+    __global ushort *y16 = (__global ushort *)y + at;
+
+    if (left >= VW) {
+        if (y_type == Y_F32) {
+            STOREV(value, y32);
+        } else if (y_type == Y_BF16) {
+            STOREV(JOIN(convert_ushort, VW)(bf16_round(value)), y16);
+        } else {
+            JOIN(JOIN(vstore_half, VW), _rte)(value, 0, (__global half *)y + at);
+        }
+    } else {
+        float values[VW];
+        uint rounded[VW];
+
+        STOREV(value, values);
+        STOREV(bf16_round(value), rounded);
+        for (int c = 0; c < left; c++) {
+            if (y_type == Y_F32) {
+                y32[c] = values[c];
+            } else if (y_type == Y_BF16) {
+                y16[c] = (ushort)rounded[c];
+            } else {
+                vstore_half_rte(values[c], (size_t)c, (__global half *)y + at);
+            }
+        }
+    }
+}
+
+/* VW columns of all rows: sums [rows][PANEL] to y, whose first element is `at`. */
+static void finish(const __local float *sums, int rows, int left, int flags,
+                   const __global float *bias, const __global float *scale, __global void *y,
+                   ulong at, int y_ld, int y_type)
+{
+    const floatv b = flags & HAS_BIAS ? load_vector(bias, left) : (floatv)(0.0f);
+    const floatv s = flags & HAS_SCALE ? load_vector(scale, left) : (floatv)(1.0f);
+
+    for (int r = 0; r < rows; r++) {
+        floatv value = LOADV(sums + r * PANEL);
+
+        if (flags & HAS_BIAS) {
+            value += b;
+        }
+#if GELU
+        value = GELU_V(value);
+#endif
+        if (flags & HAS_SCALE) {
+            value *= s;
+        }
+        if (flags & HAS_RESIDUAL) {
+            value = load_vector((const __global float *)y + at, left) + value;
+        }
+        store_vector(y, at, y_type, value, left);
+        at += (ulong)y_ld;
+    }
+}
+
+/* Rows of x: r * x_row + k * x_step; offsets in elements. The host computes `block` (rows of an
+ * item) and `chunk` (values of K, a multiple of 32). */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+gemm_cpu(int m, int n, int k, const __global xtype *x, ulong x_offset, int x_ld,
+         const __global wtype *w, ulong w_offset, int w_ld, const __global float *bias,
+         ulong bias_offset, const __global float *scale, ulong scale_offset, __global void *y,
+         ulong y_offset, int y_ld, int y_type, int flags, int block, int chunk,
+         __local packed *panels, __local float *sums)
+{
+    const int col0 = (int)get_group_id(0) * PANEL * PANELS;
+    const int row0 = (int)get_group_id(1) * block;
+    const int rows = min(block, m - row0);
+    const int used = min(PANELS, (n - col0 + PANEL - 1) / PANEL);
+    const size_t x_row = LAYOUT == 2 ? 1 : (size_t)x_ld;
+    const size_t x_step = LAYOUT == 2 ? (size_t)x_ld : 1;
+    const size_t w_col = LAYOUT == 0 ? (size_t)w_ld : 1;
+    const size_t w_step = LAYOUT == 0 ? 1 : (size_t)w_ld;
+    const int panel_size = chunk * PANEL / (BF16_DOT ? 2 : 1);
+
+    x += x_offset + (size_t)row0 * x_row;
+    w += w_offset + (size_t)col0 * w_col;
+    for (int i = 0; i < rows * PANEL * used; i += VW) {
+        STOREV((floatv)(0.0f), sums + i);
+    }
+    for (int k0 = 0; k0 < k; k0 += chunk) {
+        const int depth = min(chunk, k - k0);
+        int r = 0;
+
+        for (int p = 0; p < used; p++) {
+            pack_panel(w + (size_t)(p * PANEL) * w_col + (size_t)k0 * w_step, (size_t)w_ld,
+                       n - col0 - p * PANEL, depth, panels + p * panel_size);
+        }
+#define SWEEP(R)                                                                             \
+    for (; r + R <= rows; r += R) {                                                          \
+        for (int p = 0; p < used; p++) {                                                     \
+            JOIN(sweep_, R)                                                                  \
+            (x + (size_t)r * x_row + (size_t)k0 * x_step, x_row, x_step, depth,              \
+             panels + p * panel_size, sums + (p * rows + r) * PANEL);                        \
+        }                                                                                    \
+    }
+        SWEEP(ROWS)
+        SWEEP(4)
+        SWEEP(1)
+    }
+    for (int p = 0; p < 2 * used; p++) {
+        const int col = col0 + p * VW;
+
+        if (col < n) {
+            finish(sums + p / 2 * rows * PANEL + p % 2 * VW, rows, n - col, flags,
+                   bias + bias_offset + col, scale + scale_offset + col, y,
+                   y_offset + (ulong)row0 * (ulong)y_ld + (ulong)col, y_ld, y_type);
+        }
+    }
+}
