@@ -1,0 +1,62 @@
+# bash completion for internvl
+
+_internvl() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' word i
+    local commands='devices info synth embed features preprocess selftest verify status merge'
+    local global='--device --device-memory --residency --precision --gemm --tuning --threads --quiet
+        --verbose --log-json --trace --no-cache --cache-dir --help --version'
+    local image='--resize --size --exif --gray16 --fast-decode --max-pixels --stdin-tar'
+    local options=''
+
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ " $commands " == *" $word "* ]]; then
+            command=$word
+            break
+        fi
+    done
+    case $prev in
+    -d | --device) mapfile -t COMPREPLY < <(compgen -W 'auto gpu cpu all' -- "$cur"); return ;;
+    --residency) mapfile -t COMPREPLY < <(compgen -W 'auto mapped resident stream' -- "$cur"); return ;;
+    --precision) mapfile -t COMPREPLY < <(compgen -W 'exact fast' -- "$cur"); return ;;
+    --gemm) mapfile -t COMPREPLY < <(compgen -W 'auto clblast tile cpu' -- "$cur"); return ;;
+    --resize) mapfile -t COMPREPLY < <(compgen -W 'squash crop crop-floor' -- "$cur"); return ;;
+    --gray16) mapfile -t COMPREPLY < <(compgen -W 'clip scale' -- "$cur"); return ;;
+    --pool) mapfile -t COMPREPLY < <(compgen -W 'cls mean cls+mean' -- "$cur"); return ;;
+    --normalize) mapfile -t COMPREPLY < <(compgen -W 'yes no' -- "$cur"); return ;;
+    --layout) mapfile -t COMPREPLY < <(compgen -W 'safetensors sharded bin pth' -- "$cur"); return ;;
+    --naming) mapfile -t COMPREPLY < <(compgen -W 'hub pth hf' -- "$cur"); return ;;
+    --dtype)
+        if [ "$command" = synth ]; then
+            mapfile -t COMPREPLY < <(compgen -W 'bf16 fp16 fp32' -- "$cur")
+        else
+            mapfile -t COMPREPLY < <(compgen -W 'f32 f16' -- "$cur")
+        fi
+        return
+        ;;
+    synth)
+        mapfile -t COMPREPLY < <(compgen -W 'internvit-6b-224 internvit-6b-448-v1-0
+            internvit-6b-448-v1-5 internvit-300m-448 internvl-14b-224 internvl-c-13b-224 tiny
+            tiny-14b' -- "$cur")
+        return
+        ;;
+    esac
+    case $command in
+    '') [[ $cur == -* ]] || options=$commands ;;
+    devices | selftest) options='--json' ;;
+    info) options='--json --tensors --full-hash --config --arch' ;;
+    synth) options='-o --seed --dtype --layout --naming --set' ;;
+    embed)
+        options="-o --pool --normalize --dtype --batch --unit-rows --shard --retry-errors --force
+            --same-numerics --stats --dry-run --config --arch $image"
+        ;;
+    features) options="-o --layers --patches --dtype --config --arch $image" ;;
+    preprocess) options="-o --u8 $image" ;;
+    merge) options='-o' ;;
+    esac
+    if [[ $cur == -* || -z $command ]]; then
+        [[ $cur == -* ]] && options="$options $global"
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+    fi
+}
+complete -o default -F _internvl internvl
