@@ -1,0 +1,40 @@
+/* peak.cl - yardsticks: what the processor's multiply-add units do on registers alone.
+ *
+ * An item (local size 1) runs `turns` (< 65,536) rounds over 24 independent vectors of 16 floats:
+ * 24 * 16 * 2 flops a round by fma, twice that by vdpbf16ps (-DBF16_DOT=1; the host has checked
+ * caps.x86_bf16_dot). out [items] fp32 keeps the work alive. Used by benchmarks only.
+ */
+#ifndef BF16_DOT
+#define BF16_DOT 0
+#endif
+#define EACH_24(F)                                                                          \
+    F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14) F(15)    \
+    F(16) F(17) F(18) F(19) F(20) F(21) F(22) F(23)
+
+#define START(i) float16 sum##i = (float16)(i + start);
+#if BF16_DOT
+#define ROUND(i) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum##i) : "v"(a), "v"(b));
+#else
+#define ROUND(i) sum##i = fma(a, b, sum##i);
+#endif
+#define FINISH(i) total += sum##i;
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void peak(__global float *out, int turns,
+                                                                  float start)
+{
+#if BF16_DOT
+    const uint16 a = as_uint16((float16)(start));
+    const uint16 b = as_uint16((float16)(start));
+#else
+    float16 a = (float16)(start);
+    const float16 b = (float16)(start);
+#endif
+    float16 total = (float16)(0.0f);
+
+    EACH_24(START)
+    for (int t = 0; t < turns; t++) {
+        EACH_24(ROUND)
+    }
+    EACH_24(FINISH)
+    out[get_global_id(0)] = total.s0 + total.s7 + total.sf;
+}
