@@ -4,7 +4,7 @@
  * nowhere. log q = -u^2 / 2 + R(u); R is a polynomial of degree 10, fitted on [0, 6] (weight u q,
  * largest error of u q 3.3e-10) and constant beyond, where u q < 6e-9. NaN stays NaN; infinities
  * give infinity and zero.
- * Error <= 3 * 2^-24 |v| + 2e-9; test: tests/op/test_gemm.c, gelu.
+ * Error <= 3 * 2^-24 |v| + 2e-9; test: tests/op/test_gelu.c.
  */
 #include "exp.h"
 

@@ -133,21 +133,34 @@ gemm_cpu(int m, int n, int k, const __global xtype *x, ulong x_offset, int x_ld,
     }
     for (int k0 = 0; k0 < k; k0 += chunk) {
         const int depth = min(chunk, k - k0);
+        const int last = k0 + depth == k; /* the weights to come are those of the next item */
+        const __global wtype *coming = last ? w + (size_t)(PANEL * PANELS) * w_col
+                                            : w + (size_t)(k0 + depth) * w_step;
+        const int coming_depth = last ? min(chunk, k) : min(chunk, k - k0 - depth);
+        const int coming_rows = clamp(n - col0 - (last ? PANEL * PANELS : 0), 0, PANEL * PANELS);
+        const int sweeps = rows / ROWS;
         int r = 0;
 
         for (int p = 0; p < used; p++) {
             pack_panel(w + (size_t)(p * PANEL) * w_col + (size_t)k0 * w_step, (size_t)w_ld,
                        n - col0 - p * PANEL, depth, panels + p * panel_size);
         }
-#define SWEEP(R)                                                                             \
-    for (; r + R <= rows; r += R) {                                                          \
-        for (int p = 0; p < used; p++) {                                                     \
-            JOIN(sweep_, R)                                                                  \
-            (x + (size_t)r * x_row + (size_t)k0 * x_step, x_row, x_step, depth,              \
-             panels + p * panel_size, sums + (p * rows + r) * PANEL);                        \
-        }                                                                                    \
+#define SWEEP_ONCE(R)                                                                        \
+    for (int p = 0; p < used; p++) {                                                         \
+        JOIN(sweep_, R)                                                                      \
+        (x + (size_t)r * x_row + (size_t)k0 * x_step, x_row, x_step, depth,                  \
+         panels + p * panel_size, sums + (p * rows + r) * PANEL);                            \
     }
-        SWEEP(ROWS)
+#define SWEEP(R)                         \
+    for (; r + R <= rows; r += R) {      \
+        SWEEP_ONCE(R)                    \
+    }
+        for (int sweep = 0; sweep < sweeps; sweep++) {
+            prefetch_rows(coming, (size_t)w_ld, coming_rows * sweep / sweeps,
+                          coming_rows * (sweep + 1) / sweeps, coming_depth);
+            SWEEP_ONCE(ROWS)
+            r += ROWS;
+        }
         SWEEP(4)
         SWEEP(1)
     }
