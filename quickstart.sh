@@ -30,7 +30,7 @@ advice() {
     0x1002)
         if [ -e /dev/kfd ] && ! [ -w /dev/kfd ]; then
             echo "AMD GPU: /dev/kfd is not accessible to you: sudo usermod -aG render,video $(id -un), then log in again"
-        elif ! compgen -G '/etc/OpenCL/vendors/*[ar][mo]*[dc]*.icd' >/dev/null; then
+        elif ! compgen -G '/etc/OpenCL/vendors/amdocl*.icd' >/dev/null; then
             echo "AMD GPU: no driver is installed: rocm-opencl-icd (Debian), rocm-opencl-runtime (AMD's repository)"
         fi
         ;;
@@ -64,7 +64,7 @@ gpu_advice() {
 }
 for device in /sys/bus/pci/devices/*; do
     [ -r "$device/class" ] || continue
-    case $(cat "$device/class")$(cat "$device/vendor") in 0x03*0x1002 | 0x03*0x8086 | 0x0[3]*0x10de) gpus_seen=1 ;; esac
+    case $(cat "$device/class")$(cat "$device/vendor") in 0x03*0x1002 | 0x03*0x8086 | 0x03*0x10de) gpus_seen=1 ;; esac
 done
 unserved=$(gpu_advice)
 show_advice() {
@@ -84,7 +84,7 @@ needed=$(missing "${packages[@]}" | tr '\n' ' ')
 [ -n "$model" ] || echo "The stand-in model takes 0.6 GB under build/quickstart."
 install_packages "${packages[@]}"
 
-say "building (build/release)"
+say "building (build/quickstart/build)"
 as_user cmake --preset release -DIVL_TESTS=OFF -DIVL_BENCH=OFF -B build/quickstart/build >/dev/null
 as_user cmake --build build/quickstart/build
 internvl=$(find build/quickstart/build -maxdepth 2 -name internvl -type f -perm -u+x | head -n 1)

@@ -43,7 +43,8 @@ unpack() {
         awk -v own="$2" '/^Inst/ && $2 != own {print $2}')
     [ "${#needs[@]}" = 0 ] || install_packages "${needs[@]}" || return 1
     say "unpacking $2 into build/icd/$1"
-    (cd build/icd && apt-get download -q "$2" && dpkg -x "$2"_*.deb "$1")
+    # shellcheck disable=SC2016
+    as_user bash -c 'cd build/icd && apt-get download -q "$2" && dpkg -x "$2"_*.deb "$1"' unpack "$1" "$2"
 }
 
 # The compilers of the GPU vendors, unpacked under build/tools: libclc-19 would remove Mesa's OpenCL if it were
@@ -51,15 +52,15 @@ unpack() {
 fetch_tools() {
     as_user mkdir -p build/tools/packages
     install_packages clang-19 || true
-    (cd build/tools/packages &&
-        if [ ! -d ../clc ]; then
-            apt-get download -q libclc-19 libclc-19-dev && for deb in libclc-19*.deb; do dpkg -x "$deb" ../clc; done
-        fi
-        if [ ! -d ../intel ]; then
-            apt-get download -q intel-opencl-icd && dpkg -x intel-opencl-icd_*.deb ../intel
-        fi)
+    # ocloc finds its compiler through these libraries; they register nothing.
+    install_packages libigc1 libigdfcl1 || true
+    # shellcheck disable=SC2016
+    as_user bash -c 'cd build/tools/packages || exit 1
+        [ -d ../clc ] || { apt-get download -q libclc-19 libclc-19-dev &&
+            for deb in libclc-19*.deb; do dpkg -x "$deb" ../clc; done; }
+        [ -d ../intel ] || { apt-get download -q intel-opencl-icd && dpkg -x intel-opencl-icd_*.deb ../intel; }'
     [ -d build/tools/cuda ] || {
-        python3 -m venv build/tools/venv && build/tools/venv/bin/pip install -q --disable-pip-version-check --no-deps \
+        as_user python3 -m venv build/tools/venv && as_user build/tools/venv/bin/pip install -q --disable-pip-version-check --no-deps \
             --target build/tools/cuda nvidia-cuda-nvcc-cu12==12.9.86
     }
 }

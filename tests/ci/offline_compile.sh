@@ -13,6 +13,8 @@ clc=$tools/clc/usr/lib/clc
 ptxas=$(find "$tools" -path '*cuda_nvcc/bin/ptxas' 2>/dev/null | head -n 1)
 clang=$(command -v clang-19 || true)
 ocloc=$(command -v ocloc || find "$tools" -name ocloc -type f 2>/dev/null | head -n 1)
+library=$(find "$tools/intel" -name 'libocloc.so*' 2>/dev/null | head -n 1)
+[ -z "$library" ] || export LD_LIBRARY_PATH="${library%/*}"
 failed=0
 compiled=0
 common=(-x cl -cl-std=CL1.2 -Xclang -finclude-default-header -I cl -O3 -Wno-unused-command-line-argument)
