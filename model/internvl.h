@@ -277,6 +277,30 @@ typedef void ivl_selftest_fn(void *user, const char *check, bool passed, bool sk
 IVL_API ivl_status ivl_selftest(const ivl_session_options *options, ivl_selftest_fn *report,
                                 void *user, ivl_error *error);
 
+/* ---- stand-in models ----------------------------------------------------------------------- */
+
+typedef struct ivl_synth_options {
+    size_t size;
+    const char *arch;   /* a known architecture: "internvit-6b-224", "tiny-14b", ... */
+    const char *dtype;  /* "bf16" (NULL), "fp16", "fp32" */
+    const char *layout; /* "safetensors" (NULL), "sharded", "bin", "pth" */
+    const char *naming; /* "hub" (NULL; "pth" for layout pth), "pth", "hf" */
+    uint64_t seed;
+    const char *const *settings; /* "num_hidden_layers=2", "vision_config.num_hidden_layers=2" */
+    size_t n_settings;
+    bool force;                /* replace what is there */
+    ivl_progress_fn *progress; /* MiB written, and to be written */
+    void *progress_user;
+} ivl_synth_options;
+
+IVL_API void ivl_synth_options_init(ivl_synth_options *options);
+
+/* Writes a checkpoint of random weights in the published layout at path: a folder, or one file for
+ * layout "pth". The same seed gives the same bytes, and the same model in every dtype-preserving
+ * layout and naming. Free space is checked first; nothing bears its final name before it is whole.
+ * IVL_INVALID_ARGUMENT, IVL_IO_ERROR. */
+IVL_API ivl_status ivl_synth(const ivl_synth_options *options, const char *path, ivl_error *error);
+
 #ifdef __cplusplus
 }
 #endif
