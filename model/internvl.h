@@ -169,6 +169,17 @@ typedef enum ivl_precision_choice {
  * cancels the call at once with IVL_CANCELLED. */
 typedef int ivl_progress_fn(void *user, const char *stage, int done, int total);
 
+/* One finished command of the device, for a timeline. Seconds on the monotonic clock. Strings live
+ * as long as the process. */
+typedef struct ivl_trace_span {
+    const char *queue; /* "compute" or "upload" */
+    const char *stage; /* "attention", "weights", ... */
+    const char *name;  /* of the kernel or transfer */
+    double start, end;
+} ivl_trace_span;
+
+typedef void ivl_trace_fn(void *user, const ivl_trace_span *span);
+
 typedef struct ivl_session_options {
     size_t size;
     const char *const *devices; /* selectors as --device takes them; none: automatic */
@@ -186,6 +197,8 @@ typedef struct ivl_session_options {
     bool profiling;          /* collect seconds by stage */
     ivl_progress_fn *progress;
     void *progress_user;
+    ivl_trace_fn *trace; /* gets every command after each batch; implies profiling; NULL */
+    void *trace_user;
 } ivl_session_options;
 
 IVL_API void ivl_session_options_init(ivl_session_options *options);

@@ -3,6 +3,7 @@
 
 #include "runtime/log.h"
 #include "runtime/memory.h"
+#include "runtime/profile.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,20 @@ void ivl_session_options_init(ivl_session_options *options)
 }
 
 /* ---- open -------------------------------------------------------------------------------- */
+
+static void pass_span(void *user, const ivl__profile_span *span)
+{
+    const ivl_session *s = user;
+    const ivl_trace_span out = {
+        .queue = span->queue == IVL__QUEUE_UPLOAD ? "upload" : "compute",
+        .stage = span->stage,
+        .name = span->name,
+        .start = span->start,
+        .end = span->end,
+    };
+
+    s->options.trace(s->options.trace_user, &out);
+}
 
 /* Strings the options point to belong to the caller and may go after the call. */
 static ivl_status copy_options(ivl_session *s, const ivl_session_options *options, ivl_error *error)
@@ -152,6 +167,9 @@ static ivl_status open_session(ivl_session *s, ivl_error *error)
     int height = s->options.height ? s->options.height : side;
 
     IVL__TRY(ivl__session_open_device(s, error));
+    if (s->options.trace) {
+        ivl__profile_listen(s->device, pass_span, s);
+    }
     s->vit.device = s->device;
     s->vit.gemm = &s->gemm;
     s->vit.stages = s->model->stages;
@@ -307,6 +325,7 @@ static ivl_status read_tap(ivl_session *s, const tap *t, int done, int count, iv
         int first = t->kind == TAP_MEAN ? 1 : 0;
         int rows = t->kind == TAP_MEAN ? sizes->tokens - 1 : 1;
 
+        ivl__device_stage(s->device, "pool");
         IVL__TRY(ivl__op_pool(s->device, count, sizes->tokens, width, first, rows,
                               (ivl__span){s->vit.rows, 0}, (ivl__span){s->pool, 0}, width, error));
         from = s->pool;
@@ -346,6 +365,7 @@ static ivl_status run_stage(ivl_session *s, int stage, int next, int count, ivl_
         IVL__TRY(ivl__vit_run_stage(&s->vit, stage, spans, first, images, error));
     }
     IVL__TRY(ivl__residency_release(s->residency, stage, error));
+    ivl__device_stage(s->device, "check");
     return ivl__op_check_finite(s->device, floats, (ivl__span){s->vit.rows, 0},
                                 (ivl__span){s->flags, (uint64_t)stage * sizeof(int32_t)}, error);
 }
@@ -436,6 +456,7 @@ static ivl_status run_batch(ivl_session *s, const ivl_images *images, int done, 
                           ((size_t)last + 1) * sizeof zero, error));
     IVL__TRY(run_stages(s, last, done, count, more, taps, n_taps, error));
     IVL__TRY(ivl__cl_finish(cl, cl->compute, error));
+    IVL__TRY(ivl__profile_collect(s->device, error));
     /* A damaged file explains wrong numbers better than they do themselves. */
     IVL__TRY(ivl__model_check(s->model, error));
     return check_flags(s, last, error);
@@ -497,10 +518,15 @@ ivl_status ivl_run(ivl_session *s, const ivl_images *images, ivl_output *outputs
 
 void ivl_session_get_stats(const ivl_session *s, ivl_stats *stats)
 {
+    const ivl__profile_stage *stages;
+    size_t n_stages = ivl__profile_stages(s->device, &stages);
+    double upload;
+    double hidden;
     static const char *const residencies[] = {"auto", "mapped", "resident", "stream"};
     ivl__residency_counts counts;
 
     ivl__residency_get_counts(s->residency, &counts);
+    ivl__profile_overlap(s->device, &upload, &hidden);
     *stats = (ivl_stats){
         .size = sizeof *stats,
         .images = s->images,
@@ -509,7 +535,7 @@ void ivl_session_get_stats(const ivl_session *s, ivl_stats *stats)
         .weight_passes = counts.passes,
         .mapped_bytes = counts.mapped_bytes,
         .peak_device_memory = (uint64_t)atomic_load(&s->device->cl.ledger.peak_bytes),
-        .overlap = counts.upload_seconds > 0.0 ? counts.hidden_seconds / counts.upload_seconds : 0,
+        .overlap = upload > 0.0 ? hidden / upload : 0.0,
         .batch = s->plan.batch,
     };
     snprintf(stats->device, sizeof stats->device, "%s", s->device->info.name);
@@ -520,4 +546,10 @@ void ivl_session_get_stats(const ivl_session *s, ivl_stats *stats)
              s->gemm.precision == IVL_FAST ? ivl__dtype_name(s->vit.act) : "");
     snprintf(stats->gemm, sizeof stats->gemm, "%s", s->gemm.backend->name);
     snprintf(stats->residency, sizeof stats->residency, "%s", residencies[s->plan.residency]);
+    for (size_t i = 0; i < n_stages && stats->n_stages < IVL_MAX_STAGES; i++) {
+        int at = stats->n_stages++;
+
+        snprintf(stats->stage_names[at], sizeof stats->stage_names[at], "%s", stages[i].name);
+        stats->stage_seconds[at] = stages[i].seconds;
+    }
 }

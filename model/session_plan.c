@@ -75,7 +75,7 @@ ivl_status ivl__session_open_device(ivl_session *s, ivl_error *error)
     ivl__device_info info;
     const ivl__device_options options = {.cache_dir = s->options.cache_dir,
                                          .kernel_dir = s->options.kernel_dir,
-                                         .profiling = s->options.profiling};
+                                         .profiling = s->options.profiling || s->options.trace};
 
     IVL__TRY(ivl__session_pick_device(&s->options, &info, error));
     IVL__TRY(ivl__device_open(&info, &options, &s->device, error));

@@ -1,6 +1,8 @@
 /* vit.c - the forward pass of InternViT; see vit.h. */
 #include "model/vit.h"
 
+#include "runtime/profile.h"
+
 #include <math.h>
 
 /* ---- sizes ------------------------------------------------------------------------------- */
@@ -92,6 +94,7 @@ static ivl_status norm(ivl__vit *v, ivl__span x, int rows, uint64_t weight, uint
         .y_ld = config->hidden,
     };
 
+    ivl__device_stage(v->device, "norm");
     return ivl__op_norm(v->device, &call, error);
 }
 
@@ -113,6 +116,7 @@ static ivl_status norm_in_qkv(ivl__vit *v, int third, int rows, uint64_t weight,
         .y_ld = 3 * config->hidden,
     };
 
+    ivl__device_stage(v->device, "q/k norm");
     return ivl__op_norm(v->device, &call, error);
 }
 
@@ -145,11 +149,12 @@ static ivl_status attention(ivl__vit *v, int images, ivl_error *error)
         .out_ld = c,
     };
 
+    ivl__device_stage(v->device, "attention");
     return ivl__op_attention(v->device, &call, NULL, error);
 }
 
-/* y = epilogue(x [rows, in] act . matrix^T). */
-static ivl_status linear(ivl__vit *v, int stage, const ivl__stage_matrix *matrix,
+/* y = epilogue(x [rows, in] act . matrix^T); `name` is what a profile calls it. */
+static ivl_status linear(ivl__vit *v, const char *name, int stage, const ivl__stage_matrix *matrix,
                          const ivl__span *spans, cl_mem x, int rows, ivl__epilogue epilogue,
                          uint64_t bias, uint64_t scale, ivl__span y, ivl_dtype y_type,
                          ivl_error *error)
@@ -169,6 +174,7 @@ static ivl_status linear(ivl__vit *v, int stage, const ivl__stage_matrix *matrix
         .y_ld = matrix->rows,
     };
 
+    ivl__device_stage(v->device, name);
     ivl__stage_weight(v->stages, stage, matrix, spans, &weight);
     return ivl__gemm_run(v->gemm, &call, error);
 }
@@ -197,8 +203,9 @@ static ivl_status embed(ivl__vit *v, const ivl__span *spans, int first, int coun
         patchify.mean[i] = v->mean[i];
         patchify.std[i] = v->std[i];
     }
+    ivl__device_stage(v->device, "embed");
     IVL__TRY(ivl__op_patchify(v->device, &patchify, error));
-    IVL__TRY(linear(v, 0, &v->stages->patch, spans, v->normed, patches, IVL__EPILOGUE_BIAS,
+    IVL__TRY(linear(v, "embed", 0, &v->stages->patch, spans, v->normed, patches, IVL__EPILOGUE_BIAS,
                     v->stages->patch_b, IVL__ABSENT, wide, IVL_F32, error));
     return ivl__op_embed(v->device, count, v->sizes.tokens, config->hidden, wide,
                          vector_at(v, v->stages->class_embedding), v->position,
@@ -218,21 +225,21 @@ static ivl_status block(ivl__vit *v, int index, const ivl__span *spans, int firs
     const int stage = 1 + index;
 
     IVL__TRY(norm(v, x, rows, p->norm1_w, p->norm1_b, error));
-    IVL__TRY(linear(v, stage, &m->qkv, spans, v->normed, rows, IVL__EPILOGUE_BIAS, p->qkv_b,
+    IVL__TRY(linear(v, "qkv", stage, &m->qkv, spans, v->normed, rows, IVL__EPILOGUE_BIAS, p->qkv_b,
                     IVL__ABSENT, wide, IVL_F32, error));
     if (s->config.qk_norm) {
         IVL__TRY(norm_in_qkv(v, 0, rows, p->q_norm, error));
         IVL__TRY(norm_in_qkv(v, 1, rows, p->k_norm, error));
     }
     IVL__TRY(attention(v, count, error));
-    IVL__TRY(linear(v, stage, &m->proj, spans, v->normed, rows, IVL__EPILOGUE_RESIDUAL, p->proj_b,
-                    p->ls1, x, IVL_F32, error));
+    IVL__TRY(linear(v, "proj", stage, &m->proj, spans, v->normed, rows, IVL__EPILOGUE_RESIDUAL,
+                    p->proj_b, p->ls1, x, IVL_F32, error));
 
     IVL__TRY(norm(v, x, rows, p->norm2_w, p->norm2_b, error));
-    IVL__TRY(linear(v, stage, &m->fc1, spans, v->normed, rows, IVL__EPILOGUE_GELU, p->fc1_b,
+    IVL__TRY(linear(v, "fc1", stage, &m->fc1, spans, v->normed, rows, IVL__EPILOGUE_GELU, p->fc1_b,
                     IVL__ABSENT, wide, v->act, error));
-    return linear(v, stage, &m->fc2, spans, v->wide, rows, IVL__EPILOGUE_RESIDUAL, p->fc2_b, p->ls2,
-                  x, IVL_F32, error);
+    return linear(v, "fc2", stage, &m->fc2, spans, v->wide, rows, IVL__EPILOGUE_RESIDUAL, p->fc2_b,
+                  p->ls2, x, IVL_F32, error);
 }
 
 ivl_status ivl__vit_run_stage(ivl__vit *vit, int stage, const ivl__span *spans, int first,

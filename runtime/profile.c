@@ -24,6 +24,7 @@ struct ivl__profile {
     ivl__profile_fn *fn;
     void *user;
     double host_offset; /* host clock - device clock */
+    double upload_seconds, hidden_seconds;
 };
 
 /* The end of a command, on both clocks. (Drivers disagree about the other times of a marker.) */
@@ -108,11 +109,61 @@ static void add_up(struct ivl__profile *profile, const ivl__profile_span *span)
     }
 }
 
+/* ---- overlap ------------------------------------------------------------------------------- */
+
+typedef struct interval {
+    double start, end;
+} interval;
+
+/* Each queue is in order, so that both lists are sorted and free of overlaps of their own. */
+static double common_seconds(const interval *a, size_t n_a, const interval *b, size_t n_b)
+{
+    double sum = 0.0;
+    size_t i = 0;
+    size_t j = 0;
+
+    while (i < n_a && j < n_b) {
+        double start = a[i].start > b[j].start ? a[i].start : b[j].start;
+        double end = a[i].end < b[j].end ? a[i].end : b[j].end;
+
+        sum += end > start ? end - start : 0.0;
+        if (a[i].end < b[j].end) {
+            i++;
+        } else {
+            j++;
+        }
+    }
+    return sum;
+}
+
+/* Uploads at the edge of what is collected together count as not hidden: a lower bound. */
+static void add_overlap(struct ivl__profile *profile, const interval *compute, size_t n_compute,
+                        const interval *uploads, size_t n_uploads)
+{
+    for (size_t i = 0; i < n_uploads; i++) {
+        profile->upload_seconds += uploads[i].end - uploads[i].start;
+    }
+    profile->hidden_seconds += common_seconds(compute, n_compute, uploads, n_uploads);
+}
+
+void ivl__profile_overlap(const ivl__device *device, double *upload, double *hidden)
+{
+    *upload = device->profile ? device->profile->upload_seconds : 0.0;
+    *hidden = device->profile ? device->profile->hidden_seconds : 0.0;
+}
+
+/* ---- collecting ---------------------------------------------------------------------------- */
+
 /* Reads and releases the oldest `count` events. All are released, also after a failure. */
 static ivl_status collect(ivl__device *device, size_t count, ivl_error *error)
 {
     struct ivl__profile *profile = device->profile;
-    ivl_status status = IVL_OK;
+    interval *times[2] = {ivl__calloc(count, sizeof(interval)),
+                          ivl__calloc(count, sizeof(interval))};
+    size_t n[2] = {0, 0};
+    ivl_status status = times[0] && times[1]
+                            ? IVL_OK
+                            : ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the profile");
 
     for (size_t i = 0; i < count; i++) {
         pending *p = &profile->pending[i];
@@ -127,10 +178,15 @@ static ivl_status collect(ivl__device *device, size_t count, ivl_error *error)
         if (status == IVL_OK) {
             span.start += profile->host_offset;
             span.end += profile->host_offset;
+            times[p->queue][n[p->queue]++] = (interval){span.start, span.end};
             add_up(profile, &span);
         }
         ivl__cl_event_free(&device->cl, p->event);
     }
+    add_overlap(profile, times[IVL__QUEUE_COMPUTE], n[IVL__QUEUE_COMPUTE], times[IVL__QUEUE_UPLOAD],
+                n[IVL__QUEUE_UPLOAD]);
+    ivl__free(times[0]);
+    ivl__free(times[1]);
     memmove(profile->pending, profile->pending + count,
             (profile->n_pending - count) * sizeof *profile->pending);
     profile->n_pending -= count;

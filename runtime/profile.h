@@ -39,6 +39,9 @@ void ivl__profile_listen(ivl__device *device, ivl__profile_fn *fn, void *user);
 
 /* Waits for what was recorded and adds it up. */
 ivl_status ivl__profile_collect(ivl__device *device, ivl_error *error);
+/* Seconds that uploads took so far, and the part of them during which the compute queue worked. */
+void ivl__profile_overlap(const ivl__device *device, double *upload, double *hidden);
+
 /* Sums so far, in order of first appearance; valid until the next launch. */
 size_t ivl__profile_stages(const ivl__device *device, const ivl__profile_stage **stages);
 

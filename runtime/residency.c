@@ -2,6 +2,7 @@
 #include "runtime/residency.h"
 
 #include "runtime/memory.h"
+#include "runtime/profile.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -237,9 +238,11 @@ static ivl_status begin_upload(ivl__residency *r, int stage, ivl_error *error)
     const ivl__stage_source *source = &r->stages[stage];
     slot_state *slot = &r->slots[r->next_slot];
     ivl__cl *cl = &r->device->cl;
+    const char *computing = r->device->stage;
     ivl_status status = IVL_OK;
     uint64_t at = 0;
 
+    ivl__device_stage(r->device, "weights");
     r->next_slot = (r->next_slot + 1) % IVL__STREAM_SLOTS;
     slot->stage = NO_STAGE;
     drop_event(r, &slot->uploaded);
@@ -250,9 +253,13 @@ static ivl_status begin_upload(ivl__residency *r, int stage, ivl_error *error)
         drop_event(r, &slot->uploaded);
         status = ivl__cl_write(cl, cl->upload, slot->buffer, at, tile->data, tile->bytes, n_wait,
                                n_wait ? &slot->free_at : NULL, &slot->uploaded, error);
+        if (status == IVL_OK) {
+            status = ivl__profile_note(r->device, IVL__QUEUE_UPLOAD, "tile", slot->uploaded, error);
+        }
         at += align_up(tile->bytes, TILE_ALIGN);
         r->counts.bytes_streamed += tile->bytes;
     }
+    ivl__device_stage(r->device, computing);
     if (status == IVL_OK) {
         status = ivl__cl_flush(cl, cl->upload, error);
     }

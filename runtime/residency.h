@@ -37,7 +37,6 @@ typedef struct ivl__residency ivl__residency;
 
 typedef struct ivl__residency_counts {
     uint64_t bytes_streamed, weight_bytes_read, passes, mapped_bytes;
-    double upload_seconds, hidden_seconds; /* with profiling: all, and the part behind compute */
 } ivl__residency_counts;
 
 /* stages and maps are borrowed and must outlive it. */
