@@ -199,6 +199,7 @@ typedef struct ivl_session_options {
     void *progress_user;
     ivl_trace_fn *trace; /* gets every command after each batch; implies profiling; NULL */
     void *trace_user;
+    const char *attention; /* NULL: by the device; or a variant by name ("cpu", "local", "plain") */
 } ivl_session_options;
 
 IVL_API void ivl_session_options_init(ivl_session_options *options);

@@ -14,6 +14,8 @@ void ivl_session_options_init(ivl_session_options *options)
     *options = (ivl_session_options){.size = sizeof *options};
 }
 
+#define N_STRINGS (int)(sizeof((ivl_session *)0)->strings / sizeof(char *))
+
 /* ---- open -------------------------------------------------------------------------------- */
 
 static void pass_span(void *user, const ivl__profile_span *span)
@@ -33,11 +35,20 @@ static void pass_span(void *user, const ivl__profile_span *span)
 /* Strings the options point to belong to the caller and may go after the call. */
 static ivl_status copy_options(ivl_session *s, const ivl_session_options *options, ivl_error *error)
 {
-    const char **texts[4] = {&s->options.gemm, &s->options.tuning_file, &s->options.cache_dir,
-                             &s->options.kernel_dir};
+    const char **texts[N_STRINGS] = {&s->options.gemm, &s->options.tuning_file,
+                                     &s->options.cache_dir, &s->options.kernel_dir,
+                                     &s->options.attention};
 
-    s->options = *options;
-    for (int i = 0; i < 4; i++) {
+    /* A caller that was built before an option existed has a smaller struct. */
+    ivl_session_options_init(&s->options);
+    if (options->size < sizeof options->size || options->size > sizeof *options) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT,
+                         "session options of %zu bytes: fill them with ivl_session_options_init",
+                         options->size);
+    }
+    memcpy(&s->options, options, options->size);
+    s->options.size = sizeof s->options;
+    for (int i = 0; i < N_STRINGS; i++) {
         if (*texts[i]) {
             s->strings[i] = ivl__strdup(*texts[i]);
             if (!s->strings[i]) {
@@ -46,8 +57,8 @@ static ivl_status copy_options(ivl_session *s, const ivl_session_options *option
             *texts[i] = s->strings[i];
         }
     }
-    if (options->batch < 0 || options->width < 0 || options->height < 0 ||
-        options->device_memory_share > 1.0) {
+    if (s->options.batch < 0 || s->options.width < 0 || s->options.height < 0 ||
+        s->options.device_memory_share > 1.0) {
         return ivl__fail(error, IVL_INVALID_ARGUMENT,
                          "session options: batch and picture size must not be negative, and a "
                          "share of the memory at most 1");
@@ -162,16 +173,20 @@ static ivl_status place_weights(ivl_session *s, ivl_error *error)
 
 static ivl_status open_session(ivl_session *s, ivl_error *error)
 {
-    int side = s->model->stages->grid * s->model->config.vit.patch;
+    const ivl__vit_config *vit = &s->model->config.vit;
+    int side = s->model->stages->grid * vit->patch;
     int width = s->options.width ? s->options.width : side;
     int height = s->options.height ? s->options.height : side;
 
     IVL__TRY(ivl__session_open_device(s, error));
+    IVL__TRY(
+        ivl__op_attention_check(s->device, s->options.attention, vit->hidden / vit->heads, error));
     if (s->options.trace) {
         ivl__profile_listen(s->device, pass_span, s);
     }
     s->vit.device = s->device;
     s->vit.gemm = &s->gemm;
+    s->vit.attention = s->options.attention;
     s->vit.stages = s->model->stages;
     memcpy(s->vit.mean, s->model->config.mean, sizeof s->vit.mean);
     memcpy(s->vit.std, s->model->config.std, sizeof s->vit.std);
@@ -236,7 +251,7 @@ void ivl_session_free(ivl_session *s)
         }
         ivl__device_close(s->device);
     }
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < N_STRINGS; i++) {
         ivl__free(s->strings[i]);
     }
     ivl__free(s);

@@ -13,7 +13,7 @@
 struct ivl_session {
     const ivl_model *model;
     ivl_session_options options; /* strings are copied into `strings` */
-    char *strings[4];
+    char *strings[5];
     ivl__device *device;
     ivl__gemm gemm;
     bool gemm_open;

@@ -150,7 +150,7 @@ static ivl_status attention(ivl__vit *v, int images, ivl_error *error)
     };
 
     ivl__device_stage(v->device, "attention");
-    return ivl__op_attention(v->device, &call, NULL, error);
+    return ivl__op_attention(v->device, &call, v->attention, error);
 }
 
 /* y = epilogue(x [rows, in] act . matrix^T); `name` is what a profile calls it. */
@@ -248,8 +248,9 @@ ivl_status ivl__vit_run_stage(ivl__vit *vit, int stage, const ivl__span *spans, 
     ivl_status status = stage == 0 ? embed(vit, spans, first, count, error)
                                    : block(vit, stage - 1, spans, first, count, error);
 
-    if (status == IVL_OK || stage == 0) {
-        return status == IVL_OK ? status : ivl__fail_context(error, status, "embeddings");
+    if (status == IVL_OK) {
+        return IVL_OK;
     }
-    return ivl__fail_context(error, status, "block %d", stage - 1);
+    return stage == 0 ? ivl__fail_context(error, status, "embeddings")
+                      : ivl__fail_context(error, status, "block %d", stage);
 }

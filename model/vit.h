@@ -31,7 +31,8 @@ uint64_t ivl__vit_gemm_scratch(const ivl__vit_stages *stages, const ivl__gemm *g
 typedef struct ivl__vit {
     ivl__device *device;
     ivl__gemm *gemm;
-    ivl_dtype act; /* what products take: fp32, or the 16-bit type of the unit */
+    ivl_dtype act;         /* what products take: fp32, or the 16-bit type of the unit */
+    const char *attention; /* variant, NULL: by the device */
     const ivl__vit_stages *stages;
     ivl__vit_sizes sizes;
     cl_mem vectors;

@@ -56,8 +56,23 @@ static ivl_status choose_variant(const ivl__device *device, const char *name, in
         return ivl__fail(error, IVL_UNSUPPORTED,
                          "attention: variant 'local' takes heads of 64 or 128, not %d", head_dim);
     }
+    if (name && !fits(device, &variants[chosen])) {
+        return ivl__fail(error, IVL_UNSUPPORTED,
+                         "attention: variant '%s' needs %zu work-items and %zu bytes of local "
+                         "memory, the device has %zu and %llu",
+                         name, variants[chosen].items, variants[chosen].local_bytes,
+                         device->caps.max_work_group, (unsigned long long)device->caps.local_mem);
+    }
     *out = &variants[chosen];
     return IVL_OK;
+}
+
+ivl_status ivl__op_attention_check(const ivl__device *device, const char *variant, int32_t head_dim,
+                                   ivl_error *error)
+{
+    const attention_variant *chosen;
+
+    return choose_variant(device, variant, head_dim, &chosen, error);
 }
 
 static ivl_status check_shape(const ivl__attention_call *call, ivl_error *error)

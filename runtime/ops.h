@@ -59,7 +59,9 @@ typedef struct ivl__attention_call {
     ivl__span lse; /* optional log-sum-exp [queries, heads] fp32 */
 } ivl__attention_call;
 /* variant: NULL (chosen by capability), or by name ("cpu", "local", "plain") for tests and bench.
- */
+ * The check tells beforehand whether the variant exists and takes such heads. */
+ivl_status ivl__op_attention_check(const ivl__device *device, const char *variant, int32_t head_dim,
+                                   ivl_error *error);
 ivl_status ivl__op_attention(ivl__device *device, const ivl__attention_call *call,
                              const char *variant, ivl_error *error);
 

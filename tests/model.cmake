@@ -1,0 +1,2 @@
+# The whole encoder on tiny recorded models: IVL_TEST_DEVICE chooses the device.
+ivl_test(test_golden model)
