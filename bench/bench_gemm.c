@@ -8,6 +8,7 @@
  * Usage: bench_gemm [--device SELECTOR] [--runs N] [--rows M] [--shape 0..3] [--clblast]
  * [--kernels FOLDER] (instead of the embedded cl/)
  */
+#include "bench/yardstick.h"
 #include "runtime/gemm.h"
 #include "runtime/memory.h"
 #include "runtime/os.h"
@@ -35,8 +36,8 @@ typedef struct gemm_bench {
     ivl__gemm gemm[COLUMNS]; /* of the three that are products on the device */
     bool on[COLUMNS];
     sgemm_function sgemm;
-    ivl__kernel *peak[2];
-    cl_mem x32, x16, y, bias, w[WEIGHTS], out;
+    bench_peak peak;
+    cl_mem x32, x16, y, bias, w[WEIGHTS];
     float *host_x, *host_w[WEIGHTS], *host_y; /* OpenBLAS */
     int32_t m, n, k;
     int next; /* weight matrix of the next product */
@@ -141,19 +142,6 @@ static ivl_status prepare(gemm_bench *b, ivl_error *error)
 
 /* ---- the candidates ------------------------------------------------------------------------ */
 
-#define PEAK_TURNS 60000
-
-static ivl_status run_peak(gemm_bench *b, bool dot, double *flops, ivl_error *error)
-{
-    const size_t groups = b->device->caps.compute_units * 8, local = 1;
-    ivl_status status = IVL__LAUNCH(b->device, b->peak[dot], 1, &groups, &local, error,
-                                    ivl__arg_mem(b->out), ivl__arg_int(PEAK_TURNS),
-                                    ivl__arg_float(1e-3f));
-
-    *flops = (double)groups * PEAK_TURNS * 24 * 16 * 2 * (dot ? 2 : 1);
-    return status == IVL_OK ? ivl__cl_finish(&b->device->cl, b->device->cl.compute, error) : status;
-}
-
 static ivl_status run_product(gemm_bench *b, ivl__gemm *gemm, ivl_error *error)
 {
     const bool fast = gemm->precision == IVL_FAST;
@@ -195,7 +183,8 @@ static ivl_status time_once(gemm_bench *b, int column, double *rate, ivl_error *
     ivl_status status = IVL_OK;
 
     if (column == PEAK_FMA || column == PEAK_DOT) {
-        status = run_peak(b, column == PEAK_DOT, &flops, error);
+        status = bench_peak_run(&b->peak, column == PEAK_DOT ? BENCH_PEAK_DOT : BENCH_PEAK_FMA,
+                                &flops, error);
     } else if (column == OPENBLAS) {
         b->sgemm(101, 111, 112, b->m, b->n, b->k, 1.0f, b->host_x, b->k, b->host_w[b->next], b->k,
                  0.0f, b->host_y, b->n);
@@ -208,13 +197,6 @@ static ivl_status time_once(gemm_bench *b, int column, double *rate, ivl_error *
         let_settle();
     }
     return status;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
 }
 
 static ivl_status measure(gemm_bench *b, ivl_error *error)
@@ -239,7 +221,7 @@ static ivl_status measure(gemm_bench *b, ivl_error *error)
         if (!b->on[c]) {
             continue;
         }
-        qsort(b->rates[c], (size_t)runs, sizeof(double), compare);
+        bench_sort(b->rates[c], runs);
         best_fma = c == PEAK_FMA ? b->rates[c][runs - 1] : best_fma;
         printf("%5d x %5d x %5d  %-15s %8.1f %8.1f %7.3f\n", b->m, b->n, b->k, column_names[c],
                b->rates[c][runs - 1], b->rates[c][runs / 2], b->rates[c][runs - 1] / best_fma);
@@ -271,16 +253,7 @@ static ivl_status open_columns(gemm_bench *b, bool clblast, ivl_error *error)
     if (status == IVL_OK && clblast) {
         status = ivl__gemm_open(b->device, "clblast", IVL_EXACT, &b->gemm[CLBLAST], error);
     }
-    for (int i = 0; status == IVL_OK && i <= dot; i++) {
-        status = ivl__kernel_get(b->device, "peak.cl", i ? "-DBF16_DOT=1" : "", "peak", &b->peak[i],
-                                 error);
-    }
-    if (status == IVL_OK) {
-        status = ivl__cl_buffer(&b->device->cl, CL_MEM_READ_WRITE,
-                                b->device->caps.compute_units * 8 * sizeof(float), "bench", &b->out,
-                                error);
-    }
-    return status;
+    return status == IVL_OK ? bench_peak_open(b->device, &b->peak, error) : status;
 }
 
 static ivl_status open_device(gemm_bench *b, const char *selector, const char *kernels,
@@ -382,7 +355,7 @@ int main(int argc, char **argv)
         ivl__gemm_close(&b.gemm[c]);
     }
     if (b.device) {
-        ivl__cl_buffer_free(&b.device->cl, b.out);
+        bench_peak_close(&b.peak);
         ivl__device_close(b.device);
     }
     return status == IVL_OK ? 0 : 1;

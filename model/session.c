@@ -367,8 +367,8 @@ static ivl_status report(ivl_session *s, int stage, int last, ivl_error *error)
     return IVL_OK;
 }
 
-/* Enqueues one stage for the whole batch, sub-batch by sub-batch. */
-static ivl_status run_stage(ivl_session *s, int stage, int next, int count, ivl_error *error)
+/* Sub-batch by sub-batch. */
+ivl_status ivl__session_run_stage(ivl_session *s, int stage, int next, int count, ivl_error *error)
 {
     ivl__span spans[8];
     uint64_t floats = (uint64_t)count * s->vit.sizes.rows / sizeof(float);
@@ -400,7 +400,7 @@ static ivl_status run_stages(ivl_session *s, int last, int done, int count, bool
 
         status = report(s, stage, last, error);
         if (status == IVL_OK) {
-            status = run_stage(s, stage, next, count, error);
+            status = ivl__session_run_stage(s, stage, next, count, error);
         }
         for (size_t i = 0; status == IVL_OK && i < n_taps; i++) {
             if (taps[i].stage == stage) {

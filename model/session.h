@@ -34,6 +34,10 @@ ivl_status ivl__session_open_device(ivl_session *session, ivl_error *error);
 /* The first device the selectors name. */
 ivl_status ivl__session_pick_device(const ivl_session_options *options, ivl__device_info *info,
                                     ivl_error *error);
+/* Enqueues one stage for the first `count` pictures of the batch whose rows lie on the device;
+ * `next` is the stage that will follow, or -1. */
+ivl_status ivl__session_run_stage(ivl_session *session, int stage, int next, int count,
+                                  ivl_error *error);
 void ivl__session_describe_plan(const ivl_session *session, ivl_plan *plan);
 
 #endif

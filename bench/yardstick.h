@@ -1,0 +1,26 @@
+/* yardstick.h - what benchmarks measure against: the processor's multiply-add peak, in the same
+ * run.
+ */
+#ifndef IVL_BENCH_YARDSTICK_H
+#define IVL_BENCH_YARDSTICK_H
+
+#include "runtime/program.h"
+
+typedef enum bench_peak_kind { BENCH_PEAK_FMA = 0, BENCH_PEAK_DOT = 1 } bench_peak_kind;
+
+/* Register-only loops of fma and, where the processor has it, vdpbf16ps (cl/peak.cl). */
+typedef struct bench_peak {
+    ivl__device *device;
+    ivl__kernel *kernel[2]; /* by kind; NULL where there is no such instruction */
+    cl_mem out;
+} bench_peak;
+
+ivl_status bench_peak_open(ivl__device *device, bench_peak *peak, ivl_error *error);
+void bench_peak_close(bench_peak *peak);
+/* Runs one to its end and tells how many operations that were. */
+ivl_status bench_peak_run(bench_peak *peak, bench_peak_kind kind, double *flops, ivl_error *error);
+
+/* Sorts n > 0 measurements upwards: the best of rates is the last, of times the first. */
+void bench_sort(double *values, int n);
+
+#endif
