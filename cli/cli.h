@@ -25,7 +25,8 @@ typedef enum cli_exit {
     CLI_TERMINATED = 143
 } cli_exit;
 
-/* Global options, accepted before or after the command. Strings belong to argv. */
+/* Global options, accepted before or after the command. Strings belong to argv. Complete once the
+ * command has called cli_options_parse (options.h), which reads those behind the command. */
 typedef struct cli_globals {
     const char *const *devices; /* selectors, comma-separated ones split */
     size_t n_devices;

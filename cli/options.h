@@ -9,8 +9,9 @@
  *     if (!cli_options_parse(&cli_embed, options, argc, argv, &args, &code)) { return code; }
  *
  * Long names may be abbreviated while unambiguous, "--name=value" and "--name value" are the same,
- * "--" ends options, positionals may stand anywhere. Numbers are read strictly. --help is handled
- * here (printed to stdout, code 0); a mistake prints one line and gives code 2.
+ * "--" ends options, positionals may stand anywhere. A value may begin with a dash ("--layers -4").
+ * Numbers are read strictly. The global options are read here too (globals.h). --help and --version
+ * are handled here (printed to stdout, code 0); a mistake prints one line and gives code 2.
  */
 #ifndef IVL_CLI_OPTIONS_H
 #define IVL_CLI_OPTIONS_H
@@ -27,15 +28,15 @@ typedef enum cli_option_kind {
 } cli_option_kind;
 
 typedef struct cli_list {
-    const char **items; /* [n]; freed by cli_list_free, the strings live as long as the process */
+    const char **items; /* [n]; freed by cli_list_free, the strings belong to argv */
     size_t n;
 } cli_list;
 
 void cli_list_free(cli_list *list);
 
 typedef struct cli_option {
-    const char *name;
-    char letter; /* 0: none */
+    const char *name; /* without dashes; NULL: only the letter */
+    char letter;      /* 0: none; no name and no letter end the table */
     cli_option_kind kind;
     void *value;          /* keeps its content (the default) when the option is not given */
     const char *argument; /* for --help: "N", "FILE"; NULL for flags */
@@ -50,9 +51,18 @@ typedef struct cli_arguments {
 
 void cli_arguments_free(cli_arguments *arguments);
 
-/* false: return *code at once. */
+/* false: return *code at once, nothing needs to be freed but the lists of the table. arguments may
+ * be NULL for commands without positionals. */
 bool cli_options_parse(const cli_command *command, const cli_option *options, int argc, char **argv,
                        cli_arguments *arguments, int *code);
+
+/* What stands before the command: global options only. *used is the index of the first word that is
+ * no option (argc where there is none). `commands` is for --help. */
+bool cli_options_parse_leading(const cli_command *const *commands, int argc, char **argv, int *used,
+                               int *code);
+
+/* The names closest to `word` as "; did you mean a or b?", or "" when none is close. */
+void cli_suggest(const char *word, const char *const *names, size_t n, char *text, size_t size);
 
 /* "4GiB", "800MiB", "2G" (binary), "1000000": false for anything else, overflow included. */
 bool cli_parse_size(const char *text, uint64_t *bytes);

@@ -136,7 +136,7 @@ static ivl_status pick_one(const ivl__device_info *list, size_t count, const cha
                            int *picked, size_t *n, ivl_error *error)
 {
     const ivl__device_info *refused = NULL;
-    size_t before = *n;
+    bool found = false; /* perhaps one that another selector has named already */
 
     if (strcmp(selector, "auto") == 0) {
         return pick_auto(list, count, picked, n, error);
@@ -153,9 +153,10 @@ static ivl_status pick_one(const ivl__device_info *list, size_t count, const cha
         } else if (by_index || list[i].duplicate_of < 0 ||
                    !selector_matches(&list[list[i].duplicate_of], selector)) {
             add(picked, n, list[i].index);
+            found = true;
         }
     }
-    if (*n > before) {
+    if (found) {
         return IVL_OK;
     }
     if (refused) {

@@ -118,6 +118,9 @@ static void two_selectors_pick_once(void **state)
     assert_ok(ivl__device_select(list, N, selectors, 2, picked, &n, &error), error);
     assert_int_equal(n, 3);
     assert_int_equal(picked[0], 3);
+    assert_ok(ivl__device_select(list, N, (const char *const[]){"3", "3"}, 2, picked, &n, &error),
+              error);
+    assert_int_equal(n, 1);
 }
 
 static void misses_are_told(void **state)

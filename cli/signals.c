@@ -1,0 +1,88 @@
+/* signals.c - Ctrl-C, termination, and files that shrink under their map; see cli.h. */
+#include "cli/signals.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* timeout(1) and shells send a signal to the process and to its group, so one request may come
+ * twice within microseconds; nobody presses keys that fast. */
+#define ONE_REQUEST_MS 100
+
+static atomic_int requests, first_signal;
+static atomic_llong first_ms;
+
+static long long now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int code_of(int number)
+{
+    return number == SIGINT ? CLI_INTERRUPTED : CLI_TERMINATED;
+}
+
+/* The second request ends the process here: a stage may run for seconds on a slow device, and what
+ * is finished is on disk, as after kill -9. */
+static void on_stop(int number)
+{
+    static const char text[] = "\ninternvl: stopped at once; finished batches are saved\n";
+    int none = 0;
+
+    if (atomic_compare_exchange_strong(&first_signal, &none, number)) {
+        atomic_store(&first_ms, now_ms());
+        atomic_store(&requests, 1);
+        return;
+    }
+    if (atomic_load(&requests) && now_ms() - atomic_load(&first_ms) > ONE_REQUEST_MS) {
+        ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+
+        (void)ignored;
+        _exit(code_of(atomic_load(&first_signal)));
+    }
+}
+
+/* May run in a thread of the driver. A fault elsewhere happens again when the handler returns, and
+ * then ends the process as it would have without us. */
+static void on_bus(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (!ivl_handle_sigbus(info->si_addr)) {
+        signal(number, SIG_DFL);
+    }
+}
+
+void cli_signals_begin(void)
+{
+    struct sigaction action;
+
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = on_stop;
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+    action.sa_sigaction = on_bus;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGBUS, &action, NULL);
+}
+
+int cli_stop_requests(void)
+{
+    return atomic_load(&requests);
+}
+
+int cli_stop_code(void)
+{
+    int number = atomic_load(&first_signal);
+
+    return number ? code_of(number) : CLI_DONE;
+}

@@ -1,0 +1,14 @@
+# The command line: one script per topic in tests/cli/, run by run_topic.sh with the program's path.
+# ivl_cli_test(TOPIC): registers tests/cli/TOPIC.sh as cli_TOPIC.
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/cli-cache)
+
+function(ivl_cli_test topic)
+  add_test(NAME cli_${topic}
+           COMMAND bash cli/run_topic.sh $<TARGET_FILE:internvl> cli/${topic}.sh
+           WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+  set_tests_properties(cli_${topic} PROPERTIES LABELS cli TIMEOUT 300 SKIP_RETURN_CODE 77
+                       ENVIRONMENT "POCL_CACHE_DIR=${CMAKE_BINARY_DIR}/pocl-cache;XDG_CACHE_HOME=${CMAKE_BINARY_DIR}/cli-cache")
+endfunction()
+
+ivl_cli_test(usage)
+ivl_cli_test(devices)
