@@ -1,8 +1,8 @@
 /* cmd_devices.c - `internvl devices`: what there is to run on, what would be used and why not the
  * rest. */
+#include "cli/json.h"
 #include "cli/options.h"
 
-#include "loader/json_text.h"
 #include "runtime/memory.h"
 
 #include <stdio.h>
@@ -36,61 +36,48 @@ static bool is_picked(const listing *l, int index)
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
-static void add_key(ivl__text *text, const char *key, const char *value)
+static void add_device(cli_json *json, const ivl_device *d, bool selected)
 {
-    ivl__text_printf(text, "\"%s\": ", key);
-    ivl__text_json(text, value);
-    ivl__text_puts(text, ", ");
-}
-
-static void add_device(ivl__text *text, const ivl_device *d, bool selected)
-{
-    ivl__text_printf(text, "{\"index\": %d, ", d->index);
-    add_key(text, "platform", d->platform);
-    add_key(text, "name", d->name);
-    add_key(text, "vendor", d->vendor);
-    add_key(text, "driver", d->driver);
-    add_key(text, "version", d->version);
-    add_key(text, "type", d->type);
-    add_key(text, "pci", d->pci);
-    add_key(text, "uuid", d->uuid);
+    cli_json_begin(json, NULL, '{');
+    cli_json_int(json, "index", d->index);
+    cli_json_text(json, "platform", d->platform);
+    cli_json_text(json, "name", d->name);
+    cli_json_text(json, "vendor", d->vendor);
+    cli_json_text(json, "driver", d->driver);
+    cli_json_text(json, "version", d->version);
+    cli_json_text(json, "type", d->type);
+    cli_json_text(json, "pci", d->pci);
+    cli_json_text(json, "uuid", d->uuid);
     if (d->duplicate_of < 0) {
-        ivl__text_puts(text, "\"duplicate_of\": null, ");
+        cli_json_null(json, "duplicate_of");
     } else {
-        ivl__text_printf(text, "\"duplicate_of\": %d, ", d->duplicate_of);
+        cli_json_int(json, "duplicate_of", d->duplicate_of);
     }
-    ivl__text_printf(text, "\"global_mem\": %llu, \"max_alloc\": %llu, \"local_mem\": %llu, ",
-                     (unsigned long long)d->global_mem, (unsigned long long)d->max_alloc,
-                     (unsigned long long)d->local_mem);
-    ivl__text_printf(text, "\"compute_units\": %u, \"clock_mhz\": %u, ", d->compute_units,
-                     d->clock_mhz);
-    add_key(text, "quirks", d->quirks);
-    ivl__text_printf(text,
-                     "\"selected\": %s, \"usable\": %s, \"reason\": ", selected ? "true" : "false",
-                     d->usable ? "true" : "false");
-    ivl__text_json(text, d->reason);
-    ivl__text_puts(text, "}");
+    cli_json_u64(json, "global_mem", d->global_mem);
+    cli_json_u64(json, "max_alloc", d->max_alloc);
+    cli_json_u64(json, "local_mem", d->local_mem);
+    cli_json_u64(json, "compute_units", d->compute_units);
+    cli_json_u64(json, "clock_mhz", d->clock_mhz);
+    cli_json_text(json, "quirks", d->quirks);
+    cli_json_bool(json, "selected", selected);
+    cli_json_bool(json, "usable", d->usable);
+    cli_json_text(json, "reason", d->reason);
+    cli_json_end(json, '}');
 }
 
 static int print_json(const listing *l)
 {
-    ivl__text text = {0};
-    int code = CLI_DONE;
+    cli_json json = {0};
 
-    ivl__text_puts(&text, "[");
+    cli_json_begin(&json, NULL, '[');
     for (size_t i = 0; i < l->n; i++) {
-        ivl__text_puts(&text, i ? ",\n " : "");
-        add_device(&text, &l->devices[i], is_picked(l, l->devices[i].index));
+        if (i) {
+            cli_json_line(&json);
+        }
+        add_device(&json, &l->devices[i], is_picked(l, l->devices[i].index));
     }
-    ivl__text_puts(&text, "]\n");
-    if (text.failed) {
-        cli_say(IVL_LOG_ERROR, "out of memory for the device list");
-        code = CLI_FAILED;
-    } else {
-        fwrite(text.data, 1, text.bytes, stdout);
-    }
-    ivl__text_free(&text);
-    return code;
+    cli_json_end(&json, ']');
+    return cli_json_print(&json);
 }
 
 /* ---- for people ------------------------------------------------------------------------------ */

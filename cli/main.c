@@ -12,6 +12,7 @@
 /* In the order of --help: what is there, what to run on, what to run. */
 static const cli_command *const commands[] = {
     &cli_devices,
+    &cli_info,
     NULL,
 };
 

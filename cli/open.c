@@ -1,6 +1,8 @@
 /* open.c - models and session options as the command line gives them; see cli.h. */
 #include "cli/cli.h"
 
+#include <string.h>
+
 ivl_status cli_open_model(const char *path, const cli_model_options *options, ivl_model **model,
                           ivl_error *error)
 {
@@ -18,6 +20,9 @@ ivl_status cli_open_model(const char *path, const cli_model_options *options, iv
     /* A file that cannot be read is a checkpoint that cannot be used. */
     if (status == IVL_IO_ERROR || status == IVL_BAD_INPUT) {
         status = IVL_BAD_MODEL;
+    }
+    if (status == IVL_BAD_MODEL && !strstr(detail.message, path)) {
+        return ivl__fail(error, status, "'%s': %s", path, detail.message);
     }
     return ivl__fail(error, status, "%s", detail.message);
 }

@@ -12,3 +12,4 @@ endfunction()
 
 ivl_cli_test(usage)
 ivl_cli_test(devices)
+ivl_cli_test(info)
