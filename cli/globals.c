@@ -50,6 +50,8 @@ static const cli_option table[] = {
     {"quiet", 'q', CLI_FLAG, &globals.quiet, NULL, "nothing but errors", NULL},
     {"verbose", 'v', CLI_FLAG, &globals.verbose, NULL, "every decision and timing", NULL},
     {"log-json", 0, CLI_FLAG, &globals.log_json, NULL, "messages as JSON lines on stderr", NULL},
+    {"trace", 0, CLI_TEXT, &globals.trace, "FILE.json",
+     "timeline in Chrome's trace format: queues, tiles, kernels, threads", NULL},
     {"no-cache", 0, CLI_FLAG, &given.no_cache, NULL, "keep no compiled programs, no tuning", NULL},
     {"cache-dir", 0, CLI_TEXT, &given.cache_dir, "DIR",
      "where those are kept (default: $XDG_CACHE_HOME/internvl or ~/.cache/internvl)", NULL},
@@ -170,6 +172,10 @@ static bool finish_rest(const char *command)
         return false;
     }
     globals.cache_dir = given.no_cache ? NULL : given.cache_dir ? given.cache_dir : default_cache;
+    if (globals.trace && !globals.trace[0]) {
+        cli_usage_error(command, "--trace needs the name of a file");
+        return false;
+    }
     globals.devices = given.devices.items;
     globals.n_devices = given.devices.n;
     return true;
@@ -177,6 +183,9 @@ static bool finish_rest(const char *command)
 
 bool cli_globals_finish(const char *command, int *code)
 {
+    if (finish_memory(command) && finish_choices(command) && finish_rest(command)) {
+        return true;
+    }
     *code = CLI_USAGE;
-    return finish_memory(command) && finish_choices(command) && finish_rest(command);
+    return false;
 }

@@ -3,6 +3,7 @@
 #include "cli/help.h"
 #include "cli/message.h"
 #include "cli/signals.h"
+#include "cli/trace.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -70,7 +71,7 @@ int main(int argc, char **argv)
     globals = cli_globals_begin();
     cli_messages_begin(globals);
     cli_signals_begin();
-    code = cli_close_stdout(run(globals, argc, argv));
+    code = cli_close_stdout(cli_trace_end(run(globals, argc, argv)));
     cli_globals_end();
     return code;
 }

@@ -1,5 +1,5 @@
 /* open.c - models and session options as the command line gives them; see cli.h. */
-#include "cli/cli.h"
+#include "cli/trace.h"
 
 #include <string.h>
 
@@ -39,5 +39,7 @@ void cli_session_options(const cli_globals *globals, ivl_session_options *option
     options->gemm = globals->gemm;
     options->tuning_file = globals->tuning_file;
     options->cache_dir = globals->cache_dir;
-    options->profiling = globals->trace != NULL;
+    if (cli_trace_on()) {
+        options->trace = cli_trace_device_span;
+    }
 }

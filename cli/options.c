@@ -4,6 +4,8 @@
 
 #include "cli/globals.h"
 #include "cli/help.h"
+#include "cli/message.h"
+#include "cli/trace.h"
 #include "runtime/memory.h"
 
 #include <ctype.h>
@@ -417,6 +419,18 @@ static bool take_all(parser *p)
     return true;
 }
 
+/* What the global options ask of every command. */
+static bool begin_trace(const char *path, int *code)
+{
+    ivl_error error = {0};
+
+    if (path && cli_trace_begin(path, &error) != IVL_OK) {
+        *code = cli_fail(&error);
+        return false;
+    }
+    return true;
+}
+
 bool cli_options_parse(const cli_command *command, const cli_option *options, int argc, char **argv,
                        cli_arguments *arguments, int *code)
 {
@@ -435,7 +449,8 @@ bool cli_options_parse(const cli_command *command, const cli_option *options, in
         cli_help_command(command, options);
         parsed = false;
     } else if (parsed) {
-        parsed = cli_globals_finish(command->name, code);
+        parsed = cli_globals_finish(command->name, code) &&
+                 begin_trace(cli_messages_globals()->trace, code);
     }
     if (!parsed && arguments) {
         cli_arguments_free(arguments);

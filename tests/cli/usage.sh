@@ -57,7 +57,7 @@ expect_exit 2 devices extra
 expect_one_error 'unexpected argument "extra"'
 expect_exit 2 devices -- --json
 expect_one_error 'unexpected argument "--json"'
-for option in -d --device --device-memory --residency --precision --gemm --tuning --threads --cache-dir; do
+for option in -d --device --device-memory --residency --precision --gemm --tuning --threads --cache-dir --trace; do
     name=$option
     [ "$option" != -d ] || name=--device
     expect_exit 2 devices "$option"
@@ -108,6 +108,18 @@ expect_exit 2 devices --no-cache --cache-dir "$tmp/cache"
 expect_one_error 'exclude each other'
 expect_exit 2 devices --cache-dir ''
 expect_one_error '--cache-dir needs the name of a folder'
+
+# ---- trace
+expect_exit 2 devices --trace ''
+expect_one_error '--trace needs the name of a file'
+expect_exit 1 devices --trace "$tmp/none/trace.json"
+expect_one_error "--trace: '$tmp/none/trace.json.part' cannot be written: No such file"
+expect_exit 2 devices --nonsense --trace "$tmp/trace.json"
+expect_no_file "$tmp/trace.json"
+expect_exit 0 info golden/vit_ln --json --trace "$tmp/trace.json"
+expect_file "$tmp/trace.json"
+expect_no_file "$tmp/trace.json.part"
+expect_that 'the trace is no JSON' jq -e '.traceEvents | length > 0' "$tmp/trace.json" >"$tmp/discard"
 
 # ---- messages
 expect_exit 2 --log-json devices --no-such-option
