@@ -260,7 +260,7 @@ static void print_plan(const ivl_plan *p)
     if (p->mapped_bytes) {
         printf("              %12s  mapped, outside of the budget\n", size_text(p->mapped_bytes));
     }
-    printf("              %12s  is the smallest budget that any plan works with\n",
+    printf("              %12s  is the smallest --device-memory that works\n",
            size_text(p->minimum_budget));
     printf("  per batch   %12s  uploaded\n", size_text(p->streamed_per_pass));
 }

@@ -219,7 +219,7 @@ typedef struct ivl_plan {
     uint64_t activation_bytes, scratch_bytes;
     uint64_t peak_bytes;        /* sum of what counts against the budget */
     uint64_t streamed_per_pass; /* bytes uploaded for each batch */
-    uint64_t minimum_budget;    /* the smallest that works */
+    uint64_t minimum_budget;    /* the smallest device_memory that works with this residency */
 } ivl_plan;
 
 /* The plan a session with these options would have; opens nothing and allocates nothing on the
@@ -256,7 +256,8 @@ typedef struct ivl_output {
 } ivl_output;
 
 /* Runs the model on a batch of any size (split into passes of the plan's batch). Results do not
- * depend on the batch, on the residency or on neighbours. */
+ * depend on the batch, on the residency or on neighbours. After a failure the outputs hold nothing
+ * of use, and the session can be used again unless its device is gone. */
 IVL_API ivl_status ivl_run(ivl_session *session, const ivl_images *images, ivl_output *outputs,
                            size_t n_outputs, ivl_error *error);
 

@@ -5,6 +5,7 @@
 #include "runtime/memory.h"
 #include "runtime/profile.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +91,9 @@ static void free_activations(ivl_session *s)
     free_buffer(s, &s->vit.wide);
     free_buffer(s, &s->pool);
     free_buffer(s, &s->position_table);
+    free_buffer(s, &s->gemm.scratch);
+    s->gemm.scratch_bytes = 0;
+    s->ready = false;
 }
 
 static ivl_status upload_offsets(ivl_session *s, ivl_error *error)
@@ -147,13 +151,17 @@ static ivl_status make_activations(ivl_session *s, ivl_error *error)
                          "pooled rows", &s->pool, error));
     IVL__TRY(ivl__gemm_reserve(
         &s->gemm, (size_t)ivl__vit_gemm_scratch(s->model->stages, &s->gemm, rows), error));
-    return place_position(s, error);
+    IVL__TRY(place_position(s, error));
+    s->ready = true;
+    return IVL_OK;
 }
 
 static ivl_status upload_vectors(ivl_session *s, ivl_error *error)
 {
     const ivl__vit_stages *stages = s->model->stages;
 
+    IVL__TRY(
+        make_buffer(s, (uint64_t)stages->n_stages * sizeof(int32_t), "flags", &s->flags, error));
     IVL__TRY(ivl__cl_buffer(&s->device->cl, CL_MEM_READ_ONLY, (size_t)stages->vector_bytes,
                             "vectors", &s->vit.vectors, error));
     return ivl__cl_write(&s->device->cl, s->device->cl.compute, s->vit.vectors, 0, stages->vectors,
@@ -164,11 +172,23 @@ static ivl_status place_weights(ivl_session *s, ivl_error *error)
 {
     const ivl_model *m = s->model;
 
-    IVL__TRY(upload_vectors(s, error));
-    IVL__TRY(
-        make_buffer(s, (uint64_t)m->stages->n_stages * sizeof(int32_t), "flags", &s->flags, error));
     return ivl__residency_open(s->device, &s->plan, m->stages->stages, m->stages->n_stages,
                                m->table->maps, m->table->n_files, &s->residency, error);
+}
+
+/* What is given back before other places are taken, and what it had counted. */
+static void remove_weights(ivl_session *s)
+{
+    ivl__residency_counts counts = {0};
+
+    if (s->residency) {
+        ivl__residency_get_counts(s->residency, &counts);
+    }
+    s->earlier.bytes_streamed += counts.bytes_streamed;
+    s->earlier.weight_bytes_read += counts.weight_bytes_read;
+    s->earlier.passes += counts.passes;
+    ivl__residency_close(s->residency);
+    s->residency = NULL;
 }
 
 static ivl_status open_session(ivl_session *s, ivl_error *error)
@@ -188,6 +208,8 @@ static ivl_status open_session(ivl_session *s, ivl_error *error)
     s->vit.gemm = &s->gemm;
     s->vit.attention = s->options.attention;
     s->vit.stages = s->model->stages;
+    s->options.devices = NULL; /* the caller's, and no longer needed */
+    s->options.n_devices = 0;
     memcpy(s->vit.mean, s->model->config.mean, sizeof s->vit.mean);
     memcpy(s->vit.std, s->model->config.std, sizeof s->vit.std);
     return ivl__session_plan(s, width, height, false, error);
@@ -221,6 +243,9 @@ ivl_status ivl_session_open(const ivl_model *model, const ivl_session_options *o
     s = new_session(model, options, &status, error);
     if (status == IVL_OK) {
         status = open_session(s, error);
+    }
+    if (status == IVL_OK) {
+        status = upload_vectors(s, error);
     }
     if (status == IVL_OK) {
         status = place_weights(s, error);
@@ -299,13 +324,16 @@ static ivl_status parse_tap(const ivl_session *s, ivl_output *output, int count,
     char *end;
     long layer;
 
+    if (!output->tap) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT, "an output without the name of a tap");
+    }
     *t = (tap){.kind = TAP_POOLED, .stage = layers, .output = output};
     output->dims[0] = count;
     output->dims[1] = 1;
     output->dims[2] = width;
     if (strncmp(output->tap, "hidden_", 7) == 0) {
         layer = strtol(output->tap + 7, &end, 10);
-        if (*end || end == output->tap + 7 || layer < 0 || layer > layers) {
+        if (*end || !isdigit((unsigned char)output->tap[7]) || layer > layers) {
             return ivl__fail(error, IVL_INVALID_ARGUMENT,
                              "there is no '%s': this model has hidden_0 to hidden_%d", output->tap,
                              layers);
@@ -477,24 +505,21 @@ static ivl_status run_batch(ivl_session *s, const ivl_images *images, int done, 
     return check_flags(s, last, error);
 }
 
-/* Pictures of another size than the last: another plan for the activations, the same weights. */
+/* Pictures of another size or kind than the last: another plan for the activations, and the same
+ * weights, placed anew only where the plan says so. */
 static ivl_status fit_pictures(ivl_session *s, const ivl_images *images, ivl_error *error)
 {
     bool normalized = !images->rgb;
-    ivl__plan old = s->plan;
 
-    if (s->vit.width == images->width && s->vit.height == images->height &&
-        s->vit.normalized_pixels == normalized && s->vit.rows) {
+    if (s->ready && s->vit.width == images->width && s->vit.height == images->height &&
+        s->vit.normalized_pixels == normalized) {
         return IVL_OK;
     }
     free_activations(s);
     IVL__TRY(ivl__session_plan(s, images->width, images->height, normalized, error));
-    if (s->plan.residency != old.residency || s->plan.resident_stages != old.resident_stages) {
-        ivl__residency_close(s->residency);
-        s->residency = NULL;
-        IVL__TRY(ivl__residency_open(s->device, &s->plan, s->model->stages->stages,
-                                     s->model->stages->n_stages, s->model->table->maps,
-                                     s->model->table->n_files, &s->residency, error));
+    if (!s->residency || !ivl__residency_serves(s->residency, &s->plan)) {
+        remove_weights(s);
+        IVL__TRY(place_weights(s, error));
     }
     return make_activations(s, error);
 }
@@ -538,16 +563,18 @@ void ivl_session_get_stats(const ivl_session *s, ivl_stats *stats)
     double upload;
     double hidden;
     static const char *const residencies[] = {"auto", "mapped", "resident", "stream"};
-    ivl__residency_counts counts;
+    ivl__residency_counts counts = {0};
 
-    ivl__residency_get_counts(s->residency, &counts);
+    if (s->residency) {
+        ivl__residency_get_counts(s->residency, &counts);
+    }
     ivl__profile_overlap(s->device, &upload, &hidden);
     *stats = (ivl_stats){
         .size = sizeof *stats,
         .images = s->images,
-        .bytes_streamed = counts.bytes_streamed,
-        .weight_bytes_read = counts.weight_bytes_read,
-        .weight_passes = counts.passes,
+        .bytes_streamed = s->earlier.bytes_streamed + counts.bytes_streamed,
+        .weight_bytes_read = s->earlier.weight_bytes_read + counts.weight_bytes_read,
+        .weight_passes = s->earlier.passes + counts.passes,
         .mapped_bytes = counts.mapped_bytes,
         .peak_device_memory = (uint64_t)atomic_load(&s->device->cl.ledger.peak_bytes),
         .overlap = upload > 0.0 ? hidden / upload : 0.0,

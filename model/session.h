@@ -18,7 +18,9 @@ struct ivl_session {
     ivl__gemm gemm;
     bool gemm_open;
     ivl__plan plan;
-    ivl__residency *residency;
+    ivl__residency *residency;     /* NULL after a failed change of place */
+    ivl__residency_counts earlier; /* of residencies that were replaced */
+    bool ready;                    /* activations fit vit.width x vit.height */
     ivl__vit vit;
     cl_mem position_table; /* resized table, NULL where the model's own fits */
     cl_mem flags;          /* int32 [n_stages]: a stage's output is not finite */

@@ -81,6 +81,8 @@ ivl_status ivl__session_open_device(ivl_session *s, ivl_error *error)
     IVL__TRY(ivl__device_open(&info, &options, &s->device, error));
     IVL__TRY(open_gemm(s, error));
     s->gemm_open = true;
+    /* Probes and self-tests have handed back what they took. */
+    atomic_store(&s->device->cl.ledger.peak_bytes, atomic_load(&s->device->cl.ledger.bytes));
     return IVL_OK;
 }
 
@@ -121,6 +123,11 @@ static ivl_status find_budget(const ivl_session *s, ivl__plan_request *r, ivl_er
     return IVL_OK;
 }
 
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 static void sum_stages(const ivl__vit_stages *stages, uint64_t *stage_bytes, ivl__plan_request *r)
 {
     for (int i = 0; i < stages->n_stages; i++) {
@@ -131,31 +138,42 @@ static void sum_stages(const ivl__vit_stages *stages, uint64_t *stage_bytes, ivl
     r->n_stages = stages->n_stages;
 }
 
+/* Small things whatever the sub-batch (flags, the first offset, sizes rounded up), and the scratch
+ * of the products. */
+static uint64_t fixed_scratch(const ivl_session *s, int sub_batch)
+{
+    return 4096 + 64 * (uint64_t)s->model->stages->n_stages +
+           ivl__vit_gemm_scratch(s->model->stages, &s->gemm, sub_batch * s->vit.sizes.tokens);
+}
+
+/* The products' scratch depends on the sub-batch, which is what the budget leaves room for: begins
+ * with the largest that is useful and gives way until both agree. */
 static ivl_status make_plan(ivl_session *s, ivl__plan_request *r, ivl_error *error)
 {
     const ivl__vit_sizes *sizes = &s->vit.sizes;
     uint64_t c = (uint64_t)s->model->config.vit.hidden * sizeof(float);
-    /* Bounds: what a sub-batch may become (plan.c), so that the product's scratch is in the plan
-     * from the beginning; a second round with the sub-batch found gives the rest back. */
-    int sub_batch = (s->device->caps.cpu ? 1024 : 4096) / sizes->tokens + 1;
+    ivl__plan plan;
+    ivl_status status;
 
-    r->vector_bytes = s->model->stages->vector_bytes + (uint64_t)sizes->tokens * c;
+    r->vector_bytes = s->model->stages->vector_bytes + sizes->rows; /* with a resized table */
     r->image_bytes = sizes->rows + sizes->pixels + c;
-    r->image_largest = sizes->rows;
-    r->scratch_bytes = sizes->normed + sizes->wide;
-    r->scratch_largest = sizes->wide > sizes->normed ? sizes->wide : sizes->normed;
+    r->image_largest = max_u64(sizes->rows, sizes->pixels);
+    r->scratch_bytes = sizes->normed + sizes->wide + sizeof(int32_t);
+    r->scratch_largest = max_u64(sizes->wide, sizes->normed);
     r->tokens = sizes->tokens;
-    for (int round = 0; round < 2; round++) {
-        r->fixed_scratch = 4096 + 64 * (uint64_t)s->model->stages->n_stages +
-                           ivl__vit_gemm_scratch(s->model->stages, &s->gemm,
-                                                 sub_batch * sizes->tokens);
-        IVL__TRY(ivl__plan_make(r, &s->plan, error));
-        if (s->plan.sub_batch >= sub_batch) {
+    r->least_scratch = fixed_scratch(s, 1);
+    for (r->sub_batch = IVL__SUB_BATCH_ROWS(s->device->caps.cpu) / sizes->tokens + 1;;) {
+        r->fixed_scratch = fixed_scratch(s, r->sub_batch);
+        status = ivl__plan_make(r, &plan, r->sub_batch == 1 ? error : NULL);
+        if (r->sub_batch == 1 || (status == IVL_OK && plan.sub_batch == r->sub_batch)) {
             break;
         }
-        sub_batch = s->plan.sub_batch;
+        r->sub_batch = status == IVL_OK ? plan.sub_batch : r->sub_batch / 2;
     }
-    return IVL_OK;
+    if (status == IVL_OK) {
+        s->plan = plan;
+    }
+    return status;
 }
 
 ivl_status ivl__session_plan(ivl_session *s, int width, int height, bool normalized_pixels,
@@ -199,7 +217,12 @@ ivl_status ivl__session_plan(ivl_session *s, int width, int height, bool normali
 void ivl__session_describe_plan(const ivl_session *s, ivl_plan *plan)
 {
     const ivl__plan *p = &s->plan;
+    uint64_t stored = 0;
+    uint64_t in_place = 0;
 
+    for (int i = 0; i < s->model->stages->n_stages; i++) {
+        ivl__stage_stored_bytes(&s->model->stages->stages[i], &stored, &in_place);
+    }
     *plan = (ivl_plan){
         .size = sizeof *plan,
         .residency = (ivl_residency)p->residency,
@@ -208,9 +231,9 @@ void ivl__session_describe_plan(const ivl_session *s, ivl_plan *plan)
         .sub_batch = p->sub_batch,
         .stages = s->model->stages->n_stages,
         .resident_stages = p->resident_stages,
-        .weight_bytes = p->weight_bytes,
+        .weight_bytes = stored,
         .resident_bytes = p->resident_bytes,
-        .mapped_bytes = p->residency == IVL__MAPPED ? p->weight_bytes : 0,
+        .mapped_bytes = p->residency == IVL__MAPPED ? in_place : 0,
         .slot_bytes = IVL__STREAM_SLOTS * p->slot_bytes,
         .activation_bytes = p->activation_bytes,
         .scratch_bytes = p->scratch_bytes,

@@ -1,14 +1,10 @@
 /* plan.c - the planner; see plan.h. */
 #include "runtime/plan.h"
 
+#include <math.h>
 #include <stddef.h>
 
 #define MIB (1024.0 * 1024.0)
-
-/* Rows a sub-batch should have: enough to amortise packing a weight panel on a CPU and to fill a
- * GPU, few enough that its scratch stays small. */
-#define CPU_ROWS 1024
-#define GPU_ROWS 4096
 
 /* Images per pass when the user does not say. Weights that are read in place from memory cost
  * little per pass, so a small batch keeps latency and loss on interruption small; streamed weights
@@ -20,6 +16,16 @@
 static int min_int(int a, int b)
 {
     return a < b ? a : b;
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
 }
 
 static uint64_t sum_of(const uint64_t *values, int n)
@@ -37,45 +43,84 @@ static uint64_t largest_of(const uint64_t *values, int n)
     uint64_t largest = 0;
 
     for (int i = 0; i < n; i++) {
-        largest = values[i] > largest ? values[i] : largest;
+        largest = max_u64(largest, values[i]);
     }
     return largest;
 }
 
-/* What must be on the device before the first image: everything but activations and scratch. */
-static uint64_t base_bytes(const ivl__plan_request *r, ivl__residency_kind kind)
+/* What weights take on the device: everything but activations, scratch and vectors. */
+static uint64_t placed_bytes(const ivl__plan_request *r, ivl__residency_kind kind)
 {
-    uint64_t base = r->vector_bytes + r->fixed_scratch;
-
     switch (kind) {
-    case IVL__MAPPED: return base + r->copied_bytes;
-    case IVL__RESIDENT: return base + sum_of(r->stage_bytes, r->n_stages);
-    case IVL__STREAM: return base + IVL__STREAM_SLOTS * largest_of(r->stage_bytes, r->n_stages);
+    case IVL__MAPPED: return r->copied_bytes;
+    case IVL__RESIDENT: return sum_of(r->stage_bytes, r->n_stages);
+    case IVL__STREAM: return IVL__STREAM_SLOTS * largest_of(r->stage_bytes, r->n_stages);
     case IVL__AUTO: break;
     }
-    return base;
+    return 0;
 }
 
 static uint64_t need(const ivl__plan_request *r, ivl__residency_kind kind, int batch, int sub_batch)
 {
-    return base_bytes(r, kind) + (uint64_t)batch * r->image_bytes +
-           (uint64_t)sub_batch * r->scratch_bytes;
+    return r->vector_bytes + placed_bytes(r, kind) + r->fixed_scratch +
+           (uint64_t)batch * r->image_bytes + (uint64_t)sub_batch * r->scratch_bytes;
+}
+
+/* Stages are copied into one buffer each. */
+static bool stages_fit(const ivl__plan_request *r)
+{
+    return largest_of(r->stage_bytes, r->n_stages) <= r->max_alloc;
+}
+
+static bool buffers_fit(const ivl__plan_request *r, ivl__residency_kind kind, int batch,
+                        int sub_batch)
+{
+    return (uint64_t)batch * r->image_largest <= r->max_alloc &&
+           (uint64_t)sub_batch * r->scratch_largest <= r->max_alloc &&
+           (kind == IVL__MAPPED || stages_fit(r));
 }
 
 static bool fits(const ivl__plan_request *r, ivl__residency_kind kind, int batch, int sub_batch)
 {
-    return need(r, kind, batch, sub_batch) <= r->budget &&
-           (uint64_t)batch * r->image_largest <= r->max_alloc &&
-           (uint64_t)sub_batch * r->scratch_largest <= r->max_alloc;
+    return need(r, kind, batch, sub_batch) <= r->budget && buffers_fit(r, kind, batch, sub_batch);
 }
+
+/* ---- residency --------------------------------------------------------------------------- */
 
 static ivl__residency_kind choose(const ivl__plan_request *r)
 {
-    if (r->unified && !(r->budget_given && r->budget < sum_of(r->stage_bytes, r->n_stages))) {
+    bool small = r->budget_given && r->budget < sum_of(r->stage_bytes, r->n_stages);
+
+    if (r->unified && !small && fits(r, IVL__MAPPED, 1, 1)) {
         return IVL__MAPPED;
     }
     return fits(r, IVL__RESIDENT, 1, 1) ? IVL__RESIDENT : IVL__STREAM;
 }
+
+static uint64_t least_need(const ivl__plan_request *r, ivl__residency_kind kind)
+{
+    return need(r, kind, 1, 1) - r->fixed_scratch + r->least_scratch;
+}
+
+static uint64_t minimum_budget(const ivl__plan_request *r)
+{
+    uint64_t weights = sum_of(r->stage_bytes, r->n_stages);
+    uint64_t minimum = UINT64_MAX;
+
+    if (r->residency != IVL__AUTO) {
+        return least_need(r, r->residency);
+    }
+    if (r->unified) {
+        minimum = max_u64(weights, least_need(r, IVL__MAPPED));
+    }
+    if (stages_fit(r) || !r->unified) {
+        minimum = min_u64(minimum, least_need(r, IVL__RESIDENT));
+        minimum = min_u64(minimum, least_need(r, IVL__STREAM));
+    }
+    return minimum;
+}
+
+/* ---- batch ------------------------------------------------------------------------------- */
 
 static int wanted_batch(const ivl__plan_request *r, ivl__residency_kind kind)
 {
@@ -99,10 +144,13 @@ static int wanted_batch(const ivl__plan_request *r, ivl__residency_kind kind)
  * gives way first: it changes how often a kernel is launched, not how often weights move. */
 static void choose_batch(const ivl__plan_request *r, ivl__plan *plan)
 {
-    int rows = r->cpu ? CPU_ROWS : GPU_ROWS;
+    int rows = IVL__SUB_BATCH_ROWS(r->cpu);
     int tokens = r->tokens > 0 ? r->tokens : 1;
     int sub = (rows + tokens - 1) / tokens;
 
+    if (r->sub_batch > 0) {
+        sub = min_int(sub, r->sub_batch);
+    }
     for (plan->batch = wanted_batch(r, plan->residency); plan->batch > 1; plan->batch--) {
         if (fits(r, plan->residency, plan->batch, 1)) {
             break;
@@ -126,40 +174,70 @@ static void choose_residents(const ivl__plan_request *r, ivl__plan *plan)
     }
 }
 
-static ivl_status refuse(const ivl__plan_request *r, ivl__residency_kind kind, uint64_t minimum,
-                         ivl_error *error)
-{
-    uint64_t least = need(r, kind, 1, 1);
-    uint64_t slot = largest_of(r->stage_bytes, r->n_stages);
+/* ---- the plan ---------------------------------------------------------------------------- */
 
-    if (slot > r->max_alloc && kind != IVL__MAPPED) {
-        return ivl__fail(
-            error, IVL_OUT_OF_DEVICE_MEMORY,
-            "one stage of the model has %.0f MiB of weights, the device allows buffers "
-            "of %.0f MiB; use another --device",
-            (double)slot / MIB, (double)r->max_alloc / MIB);
+static ivl_status refuse_buffer(const ivl__plan_request *r, ivl__residency_kind kind,
+                                ivl_error *error)
+{
+    uint64_t slot = largest_of(r->stage_bytes, r->n_stages);
+    uint64_t picture = max_u64(r->image_largest, r->scratch_largest);
+
+    if (kind != IVL__MAPPED && !stages_fit(r)) {
+        return ivl__fail(error, IVL_OUT_OF_DEVICE_MEMORY,
+                         "one stage of the model has %.0f MiB of weights, the device allows "
+                         "buffers of %.0f MiB; use %s",
+                         (double)slot / MIB, (double)r->max_alloc / MIB,
+                         r->unified ? "--residency mapped" : "another --device");
     }
-    if (kind == IVL__RESIDENT && minimum < least) {
+    return ivl__fail(error, IVL_OUT_OF_DEVICE_MEMORY,
+                     "one picture of this size needs a buffer of %.0f MiB, the device allows "
+                     "%.0f MiB; use smaller pictures or another --device",
+                     (double)picture / MIB, (double)r->max_alloc / MIB);
+}
+
+static ivl_status refuse(const ivl__plan_request *r, ivl__residency_kind kind, ivl_error *error)
+{
+    uint64_t least = minimum_budget(r);
+    uint64_t stream = least_need(r, IVL__STREAM);
+
+    if (!buffers_fit(r, kind, 1, 1)) {
+        return refuse_buffer(r, kind, error);
+    }
+    if (kind == IVL__RESIDENT && stream < least) {
         return ivl__fail(error, IVL_OUT_OF_DEVICE_MEMORY,
                          "keeping the model on the device needs %.0f MiB, the budget is %.0f MiB; "
                          "use --residency stream (needs %.0f MiB) or a larger --device-memory",
-                         (double)least / MIB, (double)r->budget / MIB, (double)minimum / MIB);
+                         ceil((double)least / MIB), (double)r->budget / MIB,
+                         ceil((double)stream / MIB));
     }
     return ivl__fail(error, IVL_OUT_OF_DEVICE_MEMORY,
-                     "the model needs at least %.0f MiB on the device, the budget is %.0f MiB; use "
+                     "the model needs at least %.1f MiB on the device, the budget is %.1f MiB; use "
                      "--device-memory %.0fMiB or more",
-                     (double)least / MIB + 0.5, (double)r->budget / MIB, (double)least / MIB + 1.0);
+                     (double)least / MIB, (double)r->budget / MIB, ceil((double)least / MIB));
+}
+
+static void add_up(const ivl__plan_request *r, ivl__plan *p)
+{
+    uint64_t resident = sum_of(r->stage_bytes, p->resident_stages);
+
+    p->weight_bytes = sum_of(r->stage_bytes, r->n_stages);
+    p->resident_bytes = r->vector_bytes + resident;
+    if (p->residency == IVL__MAPPED) {
+        p->resident_bytes += r->copied_bytes;
+    } else if (p->residency == IVL__STREAM) {
+        p->slot_bytes = largest_of(r->stage_bytes, r->n_stages);
+        p->streamed_per_pass = p->weight_bytes - resident;
+    }
+    p->activation_bytes = (uint64_t)p->batch * r->image_bytes;
+    p->scratch_bytes = (uint64_t)p->sub_batch * r->scratch_bytes + r->fixed_scratch;
+    p->peak_bytes = p->resident_bytes + IVL__STREAM_SLOTS * p->slot_bytes + p->activation_bytes +
+                    p->scratch_bytes;
 }
 
 ivl_status ivl__plan_make(const ivl__plan_request *r, ivl__plan *plan, ivl_error *error)
 {
-    uint64_t slot = largest_of(r->stage_bytes, r->n_stages);
-    uint64_t stream_least = need(r, IVL__STREAM, 1, 1);
-    uint64_t mapped_least = need(r, IVL__MAPPED, 1, 1);
-    ivl__plan p = {.residency = r->residency};
+    ivl__plan p = {.residency = r->residency, .minimum_budget = minimum_budget(r)};
 
-    p.weight_bytes = sum_of(r->stage_bytes, r->n_stages);
-    p.minimum_budget = r->unified && mapped_least < stream_least ? mapped_least : stream_least;
     if (p.residency == IVL__MAPPED && !r->unified) {
         return ivl__fail(error, IVL_UNSUPPORTED,
                          "--residency mapped: this device cannot read host memory in place; use "
@@ -168,27 +246,16 @@ ivl_status ivl__plan_make(const ivl__plan_request *r, ivl__plan *plan, ivl_error
     if (p.residency == IVL__AUTO) {
         p.residency = choose(r);
     }
-    if (!fits(r, p.residency, 1, 1) || (p.residency != IVL__MAPPED && slot > r->max_alloc)) {
-        return refuse(r, p.residency, p.minimum_budget, error);
+    if (!fits(r, p.residency, 1, 1)) {
+        return refuse(r, p.residency, error);
     }
     choose_batch(r, &p);
-    if (p.residency == IVL__STREAM) {
-        p.slot_bytes = slot;
-        if (r->residency == IVL__AUTO) {
-            choose_residents(r, &p);
-        }
-    } else if (p.residency == IVL__RESIDENT) {
+    if (p.residency == IVL__RESIDENT) {
         p.resident_stages = r->n_stages;
+    } else if (p.residency == IVL__STREAM && r->residency == IVL__AUTO) {
+        choose_residents(r, &p);
     }
-    p.resident_bytes = r->vector_bytes + sum_of(r->stage_bytes, p.resident_stages) +
-                       (p.residency == IVL__MAPPED ? r->copied_bytes : 0);
-    p.streamed_per_pass = p.residency == IVL__STREAM
-                              ? p.weight_bytes - sum_of(r->stage_bytes, p.resident_stages)
-                              : 0;
-    p.activation_bytes = (uint64_t)p.batch * r->image_bytes;
-    p.scratch_bytes = (uint64_t)p.sub_batch * r->scratch_bytes + r->fixed_scratch;
-    p.peak_bytes = p.resident_bytes + IVL__STREAM_SLOTS * p.slot_bytes + p.activation_bytes +
-                   p.scratch_bytes;
+    add_up(r, &p);
     *plan = p;
     return IVL_OK;
 }

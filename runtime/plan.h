@@ -22,6 +22,10 @@ typedef enum ivl__residency_kind {
 
 #define IVL__STREAM_SLOTS 2
 
+/* Rows a sub-batch should have: enough to amortise packing a weight panel on a CPU and to fill a
+ * GPU, few enough that its scratch stays small. */
+#define IVL__SUB_BATCH_ROWS(cpu) ((cpu) ? 1024 : 4096)
+
 typedef struct ivl__plan_request {
     /* The program. */
     const uint64_t *stage_bytes; /* [n_stages] device bytes of a stage's tiles when copied */
@@ -32,11 +36,13 @@ typedef struct ivl__plan_request {
     uint64_t image_largest; /* the largest single buffer of those, per image */
     uint64_t scratch_bytes; /* per image of a sub-batch */
     uint64_t scratch_largest;
-    uint64_t fixed_scratch; /* whatever the batch */
+    uint64_t fixed_scratch; /* whatever the sub-batch, as long as it is at most `sub_batch` */
+    uint64_t least_scratch; /* the same for sub-batches of one, for minimum_budget */
     int tokens;             /* rows of one image */
     /* The wishes. */
     ivl__residency_kind residency;
-    int batch; /* 0: chosen here */
+    int batch;     /* 0: chosen here */
+    int sub_batch; /* the largest; 0: chosen here */
     /* The device. */
     bool cpu, unified;
     bool budget_given; /* by the user: then AUTO respects it even where mapping is possible */
@@ -55,10 +61,15 @@ typedef struct ivl__plan {
     uint64_t scratch_bytes;    /* of a sub-batch */
     uint64_t peak_bytes;
     uint64_t streamed_per_pass;
-    uint64_t minimum_budget; /* the smallest budget any plan for this program works with */
+    uint64_t minimum_budget; /* the smallest budget_given that works with this residency wish */
 } ivl__plan;
 
-/* IVL_OUT_OF_DEVICE_MEMORY with the smallest possible budget where nothing fits; IVL_UNSUPPORTED
+/* AUTO: mapped where the device reads host memory in place, unless the user's budget is smaller
+ * than the weights; else resident; else streamed through slots, as many leading stages resident as
+ * fit. Wishes for batch and sub-batch are upper bounds; whatever works with a budget works with a
+ * larger.
+ *
+ * IVL_OUT_OF_DEVICE_MEMORY with the smallest possible budget where nothing fits; IVL_UNSUPPORTED
  * for mapped weights on a device that cannot read host memory in place. */
 ivl_status ivl__plan_make(const ivl__plan_request *request, ivl__plan *plan, ivl_error *error);
 

@@ -79,9 +79,17 @@ uint64_t ivl__stage_unmappable_bytes(const ivl__stage_source *stage)
     return bytes;
 }
 
+void ivl__stage_stored_bytes(const ivl__stage_source *stage, uint64_t *stored, uint64_t *in_place)
+{
+    for (int i = 0; i < stage->n_tiles; i++) {
+        *stored += stage->tiles[i].bytes;
+        *in_place += mappable(&stage->tiles[i]) ? stage->tiles[i].bytes : 0;
+    }
+}
+
 /* ---- resident ---------------------------------------------------------------------------- */
 
-/* Copies those tiles of a stage for which wanted() holds into one buffer of its own. */
+/* Copies the tiles of a stage, or those that cannot be mapped, into one buffer of their own. */
 static ivl_status copy_tiles(ivl__residency *r, int stage, bool only_unmappable, ivl_error *error)
 {
     const ivl__stage_source *source = &r->stages[stage];
@@ -231,19 +239,30 @@ static void drop_event(ivl__residency *r, cl_event *event)
     }
 }
 
-/* Begins the upload of a stage into the slot whose turn it is, behind the kernels that still read
- * what lies there. */
-static ivl_status begin_upload(ivl__residency *r, int stage, ivl_error *error)
+/* The slot whose turn it is, unless the stage `keep` lies there. */
+static slot_state *take_slot(ivl__residency *r, int keep)
+{
+    int slot = r->next_slot;
+
+    if (keep != NO_STAGE && r->slots[slot].stage == keep) {
+        slot = (slot + 1) % IVL__STREAM_SLOTS;
+    }
+    r->next_slot = (slot + 1) % IVL__STREAM_SLOTS;
+    return &r->slots[slot];
+}
+
+/* Begins the upload of a stage into a slot that does not hold `keep`, behind the kernels that still
+ * read what lies there. */
+static ivl_status begin_upload(ivl__residency *r, int stage, int keep, ivl_error *error)
 {
     const ivl__stage_source *source = &r->stages[stage];
-    slot_state *slot = &r->slots[r->next_slot];
+    slot_state *slot = take_slot(r, keep);
     ivl__cl *cl = &r->device->cl;
     const char *computing = r->device->stage;
     ivl_status status = IVL_OK;
     uint64_t at = 0;
 
     ivl__device_stage(r->device, "weights");
-    r->next_slot = (r->next_slot + 1) % IVL__STREAM_SLOTS;
     slot->stage = NO_STAGE;
     drop_event(r, &slot->uploaded);
     for (int i = 0; status == IVL_OK && i < source->n_tiles; i++) {
@@ -257,7 +276,7 @@ static ivl_status begin_upload(ivl__residency *r, int stage, ivl_error *error)
             status = ivl__profile_note(r->device, IVL__QUEUE_UPLOAD, "tile", slot->uploaded, error);
         }
         at += align_up(tile->bytes, TILE_ALIGN);
-        r->counts.bytes_streamed += tile->bytes;
+        r->counts.bytes_streamed += status == IVL_OK ? tile->bytes : 0;
     }
     ivl__device_stage(r->device, computing);
     if (status == IVL_OK) {
@@ -269,14 +288,15 @@ static ivl_status begin_upload(ivl__residency *r, int stage, ivl_error *error)
     return status;
 }
 
-static ivl_status acquire_streamed(ivl__residency *r, int stage, ivl__span *spans, ivl_error *error)
+static ivl_status acquire_streamed(ivl__residency *r, int stage, int next, ivl__span *spans,
+                                   ivl_error *error)
 {
     slot_state *slot = slot_of(r, stage);
     uint64_t at = 0;
     ivl_status status = IVL_OK;
 
     if (!slot) {
-        status = begin_upload(r, stage, error);
+        status = begin_upload(r, stage, next, error);
         slot = slot_of(r, stage);
     }
     if (status == IVL_OK && slot->uploaded) {
@@ -380,6 +400,13 @@ void ivl__residency_close(ivl__residency *r)
     ivl__free(r);
 }
 
+bool ivl__residency_serves(const ivl__residency *r, const ivl__plan *plan)
+{
+    return r->plan.residency == plan->residency &&
+           r->plan.resident_stages == plan->resident_stages &&
+           r->plan.slot_bytes == plan->slot_bytes;
+}
+
 ivl_status ivl__residency_acquire(ivl__residency *r, int stage, int next, ivl__span *spans,
                                   ivl_error *error)
 {
@@ -387,12 +414,12 @@ ivl_status ivl__residency_acquire(ivl__residency *r, int stage, int next, ivl__s
     ivl_status status = IVL_OK;
 
     if (streams(r, stage)) {
-        status = acquire_streamed(r, stage, spans, error);
+        status = acquire_streamed(r, stage, next, spans, error);
     } else {
         memcpy(spans, state->places, (size_t)r->stages[stage].n_tiles * sizeof *spans);
     }
     if (status == IVL_OK && next >= 0 && streams(r, next) && !slot_of(r, next)) {
-        status = begin_upload(r, next, error);
+        status = begin_upload(r, next, stage, error);
     }
     if (status == IVL_OK) {
         r->counts.weight_bytes_read += state->bytes;
@@ -409,14 +436,20 @@ ivl_status ivl__residency_release(ivl__residency *r, int stage, ivl_error *error
     if (!slot) {
         return IVL_OK;
     }
+    /* Every use is an upload: what is counted depends on no earlier run. */
+    slot->stage = NO_STAGE;
     drop_event(r, &slot->free_at);
     return ivl__cl_marker(&r->device->cl, r->device->cl.compute, &slot->free_at, error);
 }
 
 void ivl__residency_settle(ivl__residency *r)
 {
-    if (r->plan.residency == IVL__STREAM) {
-        (void)ivl__cl_finish(&r->device->cl, r->device->cl.upload, NULL);
+    if (r->plan.residency != IVL__STREAM) {
+        return;
+    }
+    (void)ivl__cl_finish(&r->device->cl, r->device->cl.upload, NULL);
+    for (int i = 0; i < IVL__STREAM_SLOTS; i++) {
+        r->slots[i].stage = NO_STAGE;
     }
 }
 

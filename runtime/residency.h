@@ -31,6 +31,8 @@ typedef struct ivl__stage_source {
 uint64_t ivl__stage_copied_bytes(const ivl__stage_source *stage);
 /* Of those, the ones that cannot be mapped in place. */
 uint64_t ivl__stage_unmappable_bytes(const ivl__stage_source *stage);
+/* Adds a stage's bytes as stored, and those of them that can be read in place. */
+void ivl__stage_stored_bytes(const ivl__stage_source *stage, uint64_t *stored, uint64_t *in_place);
 
 struct ivl__residency;
 typedef struct ivl__residency ivl__residency;
@@ -44,6 +46,8 @@ ivl_status ivl__residency_open(ivl__device *device, const ivl__plan *plan,
                                const ivl__stage_source *stages, int n_stages, const ivl__map *maps,
                                int n_maps, ivl__residency **out, ivl_error *error);
 void ivl__residency_close(ivl__residency *residency);
+/* Whether another plan for the same stages places them as they are placed. */
+bool ivl__residency_serves(const ivl__residency *residency, const ivl__plan *plan);
 
 /* Makes the tiles of `stage` readable for kernels enqueued from now on; spans has room for its
  * tiles. `next` is the stage that will be acquired after it (-1: none): its upload begins now. */
@@ -51,7 +55,8 @@ ivl_status ivl__residency_acquire(ivl__residency *residency, int stage, int next
                                   ivl_error *error);
 /* Everything that reads the stage has been enqueued. */
 ivl_status ivl__residency_release(ivl__residency *residency, int stage, ivl_error *error);
-/* Waits for uploads under way; to be called when a run ends, also after an error. */
+/* Waits for uploads under way and forgets those nobody acquired; to be called when a run ends, also
+ * after an error. */
 void ivl__residency_settle(ivl__residency *residency);
 
 void ivl__residency_get_counts(const ivl__residency *residency, ivl__residency_counts *counts);
