@@ -1,14 +1,14 @@
 /* selftest.h - known-answer tests of kernels on the user's own device.
  *
- * Run at the first use of a device, driver and program version (a verdict is remembered in
- * cache_dir), and all of them by the `selftest` command. Failing baseline kernels refuse the
- * device; failing optional units are switched off with one line in the log.
+ * Those that the models run on a device are run at its first use with a driver and program version
+ * (a verdict is remembered in cache_dir), and all of them by the `selftest` command. Failing
+ * baseline kernels refuse the device; failing optional units are switched off with one line in the
+ * log.
  *
- * To add one: write `ivl_status ivl__selftest_<name>(ivl__device *, double *max_error,
- * double *bound, ivl_error *)` beside the launcher and one line in selftest_list.h. A test is
- * small (milliseconds), computes its reference in double precision, sets both numbers, and derives
- * its bound beside it. It answers IVL_UNSUPPORTED where the device lacks what it tests, and other
- * statuses only when a call failed; wrong results are told by *max_error > *bound.
+ * To add one: a static function <name> and IVL__SELFTEST(name) (trial.h) in a file selftest_*.c,
+ * and one line in selftest_list.h. A test is small (milliseconds), computes its reference in double
+ * precision and derives its bound beside it. It answers IVL_UNSUPPORTED where the device lacks what
+ * it tests, and other statuses only when a call failed.
  */
 #ifndef IVL_RUNTIME_SELFTEST_H
 #define IVL_RUNTIME_SELFTEST_H
@@ -23,9 +23,9 @@ typedef enum ivl__selftest_verdict {
 
 typedef struct ivl__selftest_result {
     const char *name;
-    bool baseline;
+    bool baseline; /* the models cannot run on this device without it */
     ivl__selftest_verdict verdict;
-    double max_error, bound; /* of passed and failed comparisons */
+    double max_error, bound; /* of the value that came closest to its bound, or went beyond */
     double seconds;
     const char *message; /* why it failed or was skipped, "" else; valid during the callback */
 } ivl__selftest_result;
@@ -33,26 +33,14 @@ typedef struct ivl__selftest_result {
 typedef void ivl__selftest_fn(void *user, const ivl__selftest_result *result);
 
 /* Runs every test, whatever is remembered; fn (may be NULL) gets each result. Optional units that
- * fail are switched off in device->caps. *n_failed counts baseline and optional failures; the
- * status is IVL_OK unless the machinery itself failed (memory). */
+ * fail are switched off in device->caps. *n_failed counts every failure; the status is IVL_OK
+ * unless the machinery itself failed (memory). */
 ivl_status ivl__selftest_run(ivl__device *device, ivl__selftest_fn *fn, void *user, int *n_failed,
                              ivl_error *error);
 
 /* At open: does what is remembered, else runs the tests and remembers. A failing baseline kernel
  * is IVL_DEVICE_FAILED naming device, driver, kernel and error. */
 ivl_status ivl__selftest_at_open(ivl__device *device, ivl_error *error);
-
-/* ---- for writers of tests ---------------------------------------------------------------- */
-
-/* A value of a fixed sequence, uniform in [-1, 1): element `index` of stream `stream`. */
-float ivl__selftest_value(uint32_t stream, uint32_t index);
-/* A buffer with the given content; NULL data: filled with NaN. Freed by ivl__cl_buffer_free. */
-ivl_status ivl__selftest_buffer(ivl__device *device, const void *data, size_t bytes, cl_mem *out,
-                                ivl_error *error);
-/* Reads n floats back and sets *max_error to the largest |got - want|; not finite counts as
- * infinite. */
-ivl_status ivl__selftest_compare(ivl__device *device, cl_mem buffer, const double *want, size_t n,
-                                 double *max_error, ivl_error *error);
 
 /* The first test of the list: what every kernel relies on. */
 ivl_status ivl__selftest_language(ivl__device *device, double *max_error, double *bound,

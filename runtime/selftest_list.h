@@ -1,10 +1,34 @@
 /* selftest_list.h - the known-answer tests, one line each; see selftest.h.
  *
- * XX(name, kind): kind is IVL__BASELINE, or the member of ivl__caps that a failure switches off.
+ * BASELINE(name, where)           what the models run on devices of that kind; elsewhere SPARE
+ * OPTIONAL(name, where, member)   a unit that a failure switches off: `member` of ivl__caps
+ * SPARE(name)                     what no model runs by itself (yet); never tested at open
+ *
+ * where: ANY, CPU, GPU (everything that is no CPU).
  */
 #ifndef IVL_RUNTIME_SELFTEST_LIST_H
 #define IVL_RUNTIME_SELFTEST_LIST_H
 
-#define IVL__SELFTEST_LIST(BASELINE, OPTIONAL) BASELINE(language)
+#define IVL__SELFTEST_LIST(BASELINE, OPTIONAL, SPARE) \
+    BASELINE(language, ANY)                           \
+    BASELINE(patchify, ANY)                           \
+    BASELINE(embed, ANY)                              \
+    BASELINE(position, ANY)                           \
+    BASELINE(norm_rms, ANY)                           \
+    BASELINE(norm_layer, ANY)                         \
+    SPARE(l2_normalize)                               \
+    BASELINE(attention_cpu, CPU)                      \
+    BASELINE(attention_local, GPU)                    \
+    BASELINE(attention_plain, GPU)                    \
+    BASELINE(gelu, CPU)                               \
+    BASELINE(gemm_cpu, CPU)                           \
+    OPTIONAL(gemm_cpu_fast, CPU, x86_bf16_dot)        \
+    BASELINE(gemm_tile, GPU)                          \
+    SPARE(gemm_cpu_variants)                          \
+    SPARE(gemm_cpu_fast_variants)                     \
+    SPARE(gemm_tile_variants)                         \
+    BASELINE(pool, ANY)                               \
+    BASELINE(check_finite, ANY)                       \
+    BASELINE(convert, GPU)
 
 #endif
