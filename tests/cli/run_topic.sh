@@ -90,9 +90,10 @@ expect_one_error() {
     expect_stderr "$1"
 }
 
+json_satisfies() { jq -e "$1" "$out" >/dev/null; }
 expect_json() {
     command -v jq >/dev/null || { expect_that 'jq is not installed (package jq)' false; return; }
-    expect_that "stdout does not satisfy jq: $1" jq -e "$1" "$out" >/dev/null
+    expect_that "stdout does not satisfy jq: $1" json_satisfies "$1"
 }
 
 expect_file() { expect_that "$1 is missing" [ -e "$1" ]; }
