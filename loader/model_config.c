@@ -211,6 +211,15 @@ static ivl_status parse_llama(const json_t *object, ivl__llama_config *llama, iv
     return IVL_OK;
 }
 
+/* InternVL-C without QLLaMA's queries: a text tower and one pooling block. */
+static bool is_c_alone(const json_t *root)
+{
+    const json_t *names = json_object_get(root, "architectures");
+    const char *name = json_string_value(json_array_get(names, 0));
+
+    return name && strcmp(name, "InternVL_C") == 0 && !json_object_get(root, "num_query_token");
+}
+
 static ivl_status parse_14b(const json_t *root, ivl__model_config *config, ivl_error *error)
 {
     const json_t *qllama = json_object_get(root, "qllama_config");
@@ -223,7 +232,7 @@ static ivl_status parse_14b(const json_t *root, ivl__model_config *config, ivl_e
     if (status != IVL_OK) {
         return ivl__fail_context(error, status, "qllama_config");
     }
-    config->architecture = IVL__ARCH_14B;
+    config->architecture = is_c_alone(root) ? IVL__ARCH_C_13B : IVL__ARCH_14B;
     config->clip_embed_dim = 768;
     config->attn_pool_heads = 16;
     config->query_tokens = 96;

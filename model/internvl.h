@@ -298,22 +298,29 @@ typedef struct ivl_synth_options {
     size_t size;
     const char *arch;   /* a known architecture: "internvit-6b-224", "tiny-14b", ... */
     const char *dtype;  /* "bf16" (NULL), "fp16", "fp32" */
-    const char *layout; /* "safetensors" (NULL), "sharded", "bin", "pth" */
+    const char *layout; /* "safetensors" (NULL), "sharded", "bin", "pth" (NULL for releases that
+                           were published as .pth only) */
     const char *naming; /* "hub" (NULL; "pth" for layout pth), "pth", "hf" */
     uint64_t seed;
     const char *const *settings; /* "num_hidden_layers=2", "vision_config.num_hidden_layers=2" */
     size_t n_settings;
-    bool force;                /* replace what is there */
+    bool force;                /* replace what is there, if it is a file or was made by ivl_synth */
     ivl_progress_fn *progress; /* MiB written, and to be written */
     void *progress_user;
+    uint64_t shard_bytes; /* a shard holds at most that, unless one tensor is larger; 0: 5 GB, of
+                             layout bin 10 GB */
+    int threads;          /* 0: one for each processor */
 } ivl_synth_options;
 
 IVL_API void ivl_synth_options_init(ivl_synth_options *options);
 
-/* Writes a checkpoint of random weights in the published layout at path: a folder, or one file for
- * layout "pth". The same seed gives the same bytes, and the same model in every dtype-preserving
- * layout and naming. Free space is checked first; nothing bears its final name before it is whole.
- * IVL_INVALID_ARGUMENT, IVL_IO_ERROR. */
+/* Writes a checkpoint of random weights in the published layout at path: a folder with config.json
+ * and preprocessor_config.json, or the weights alone where path ends in .safetensors, .bin or .pth.
+ * settings override keys of config.json. The same seed gives the same bytes, and the same model in
+ * every naming and every layout of one dtype. Free space is checked first; nothing bears its final
+ * name before it is whole, and whatever goes wrong leaves what was there before. Signals of files
+ * that grow too large (SIGXFSZ) are the caller's to ignore.
+ * IVL_INVALID_ARGUMENT (unknown names, something is there already), IVL_IO_ERROR, IVL_CANCELLED. */
 IVL_API ivl_status ivl_synth(const ivl_synth_options *options, const char *path, ivl_error *error);
 
 #ifdef __cplusplus

@@ -583,6 +583,65 @@ ivl_status ivl__vit_config_from_tensors(const ivl__tensor_table *table, ivl__vit
     return IVL_OK;
 }
 
+/* ---- tensors of a configuration ---------------------------------------------------------- */
+
+static ivl_status expect_role(const ivl__vit_config *config, const naming *n,
+                              const weight_role *role, int block, ivl__expected_tensor_fn *each,
+                              void *user, ivl_error *error)
+{
+    char name[256], at[64];
+    int parts = strchr(role->in[n->scheme], '?') ? 3 : 1;
+    ivl__expected_tensor t = {.name = name, .role = at, .kind = role->name, .n_parts = parts};
+    uint64_t grid = (uint64_t)(config->image / config->patch);
+    bool row = role->shape == POSITION || strcmp(role->name, "class_embedding") == 0;
+
+    if (!is_present(config, role->when)) {
+        return IVL_OK;
+    }
+    t.rank = expected_shape(config, role->shape, t.shape);
+    t.shape[0] /= (uint64_t)parts;
+    if (row) {
+        /* Stored with a batch of one: [1, 1, C] and [1, n, C]. */
+        t.shape[2] = (uint64_t)config->hidden;
+        t.shape[1] = role->shape == POSITION ? 1 + grid * grid : 1;
+        t.shape[0] = 1;
+        t.rank = 3;
+    }
+    if (block < 0) {
+        snprintf(at, sizeof at, "%s", role->name);
+    } else {
+        snprintf(at, sizeof at, "block.%04d.%s", block, role->name);
+    }
+    for (t.part = 0; t.part < parts; t.part++) {
+        role_name(n, role, block, t.part, name);
+        IVL__TRY(each(user, &t, error));
+    }
+    return IVL_OK;
+}
+
+ivl_status ivl__vit_tensors_expected(const ivl__vit_config *config, const char *scheme,
+                                     ivl__expected_tensor_fn *each, void *user, ivl_error *error)
+{
+    naming n = {.prefix = ""};
+
+    while (n.scheme < N_SCHEMES && strcmp(scheme_names[n.scheme], scheme) != 0) {
+        n.scheme++;
+    }
+    if (n.scheme == N_SCHEMES) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT,
+                         "unknown naming \"%.40s\"; known are hub, pth and hf", scheme);
+    }
+    for (size_t r = 0; r < N_TOWER_ROLES; r++) {
+        IVL__TRY(expect_role(config, &n, &tower_roles[r], -1, each, user, error));
+    }
+    for (int b = 0; b < config->layers; b++) {
+        for (size_t r = 0; r < N_BLOCK_ROLES; r++) {
+            IVL__TRY(expect_role(config, &n, &block_roles[r], b, each, user, error));
+        }
+    }
+    return IVL_OK;
+}
+
 /* ---- visiting and the model id ----------------------------------------------------------- */
 
 static ivl_status visit_one(const void *base, const weight_role *role, int block,

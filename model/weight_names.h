@@ -63,6 +63,23 @@ ivl_status ivl__vit_weights_map(const ivl__tensor_table *table, const ivl__vit_c
                                 ivl__vit_weights **out, ivl_error *error);
 void ivl__vit_weights_free(ivl__vit_weights *weights);
 
+/* A tensor that a tower of some configuration has in a naming scheme, without prefix. */
+typedef struct ivl__expected_tensor {
+    const char *name;  /* "encoder.layers.0.attn.qkv.weight" */
+    const char *role;  /* "block.0000.qkv_w"; the same in every scheme */
+    const char *kind;  /* the role without its block: "qkv_w" */
+    int part, n_parts; /* of a role that the scheme splits into rows */
+    int rank;
+    uint64_t shape[4]; /* as stored; of this part */
+} ivl__expected_tensor;
+
+typedef ivl_status ivl__expected_tensor_fn(void *user, const ivl__expected_tensor *tensor,
+                                           ivl_error *error);
+/* Calls each for every tensor, embeddings first and then block by block. naming: "hub", "pth" or
+ * "hf", otherwise IVL_INVALID_ARGUMENT. */
+ivl_status ivl__vit_tensors_expected(const ivl__vit_config *config, const char *naming,
+                                     ivl__expected_tensor_fn *each, void *user, ivl_error *error);
+
 /* Calls visit for every role that is present, in the order of their names ("block.0000.fc1_b",
  * ...): the same roles in every naming. */
 typedef ivl_status ivl__weight_visit_fn(void *user, const char *role, const ivl__weight_ref *ref,

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -138,6 +139,24 @@ ivl_status ivl__file_bytes(int fd, const char *path, uint64_t *bytes, ivl_error 
     return IVL_OK;
 }
 
+ivl_status ivl__file_lock(int fd, const char *path, ivl_error *error)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        return IVL_OK;
+    }
+    if (errno == EWOULDBLOCK) {
+        return ivl__fail(error, IVL_IO_ERROR, "'%s' is being written by another process", path);
+    }
+    return io_fail(error, "lock", path);
+}
+
+bool ivl__path_is_link(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 bool ivl__file_exists(const char *path)
 {
     struct stat st;
@@ -206,6 +225,35 @@ static ivl__entry_kind kind_of(const struct dirent *entry)
     case DT_UNKNOWN: return IVL__ENTRY_UNKNOWN;
     default: return IVL__ENTRY_OTHER;
     }
+}
+
+ivl_status ivl__folder_lock(const char *path, int *fd, ivl_error *error)
+{
+    ivl_status status;
+    int opened;
+
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+        return io_fail(error, "create folder", path);
+    }
+    opened = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (opened < 0) {
+        return io_fail(error, "open folder", path);
+    }
+    status = ivl__file_lock(opened, path, error);
+    if (status != IVL_OK) {
+        close(opened);
+        return status;
+    }
+    *fd = opened;
+    return IVL_OK;
+}
+
+ivl_status ivl__folder_remove(const char *path, ivl_error *error)
+{
+    if (rmdir(path) != 0 && errno != ENOENT) {
+        return io_fail(error, "remove folder", path);
+    }
+    return IVL_OK;
 }
 
 ivl_status ivl__folder_list(const char *path,

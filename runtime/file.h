@@ -26,7 +26,11 @@ ivl_status ivl__file_truncate(int fd, const char *path, uint64_t bytes, ivl_erro
 ivl_status ivl__file_sync(int fd, const char *path, ivl_error *error);
 ivl_status ivl__file_bytes(int fd, const char *path, uint64_t *bytes, ivl_error *error);
 
+/* Claims an open file for this process until it is closed; IVL_IO_ERROR when another has it. */
+ivl_status ivl__file_lock(int fd, const char *path, ivl_error *error);
+
 bool ivl__file_exists(const char *path);
+bool ivl__path_is_link(const char *path);
 /* A missing file is fine. */
 ivl_status ivl__file_remove(const char *path, ivl_error *error);
 /* Like ivl__file_replace, under a temporary name of this process and thread, and unless replace is
@@ -42,6 +46,12 @@ typedef enum ivl__entry_kind {
     IVL__ENTRY_UNKNOWN, /* a symbolic link, or the file system does not tell */
     IVL__ENTRY_OTHER
 } ivl__entry_kind;
+
+/* Creates the folder unless it is there and claims it as ivl__file_lock does; close with
+ * ivl__file_close. */
+ivl_status ivl__folder_lock(const char *path, int *fd, ivl_error *error);
+/* An empty one; a missing one is fine. */
+ivl_status ivl__folder_remove(const char *path, ivl_error *error);
 
 /* Calls `each` for every entry but . and .. in the order of the file system, until it answers
  * false. */
