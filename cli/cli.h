@@ -37,8 +37,9 @@ typedef struct cli_globals {
     const char *gemm, *tuning_file;
     int threads; /* host worker threads; never 0: the number of cores where not given */
     bool quiet, verbose, log_json;
-    const char *trace;     /* Chrome trace to write, or NULL */
-    const char *cache_dir; /* NULL with --no-cache; else --cache-dir or the XDG folder */
+    const char *trace;      /* Chrome trace to write, or NULL */
+    const char *kernel_dir; /* developers: OpenCL C files instead of the embedded ones, or NULL */
+    const char *cache_dir;  /* NULL with --no-cache; else --cache-dir or the XDG folder */
 } cli_globals;
 
 typedef struct cli_command {

@@ -55,6 +55,8 @@ static const cli_option table[] = {
     {"no-cache", 0, CLI_FLAG, &given.no_cache, NULL, "keep no compiled programs, no tuning", NULL},
     {"cache-dir", 0, CLI_TEXT, &given.cache_dir, "DIR",
      "where those are kept (default: $XDG_CACHE_HOME/internvl or ~/.cache/internvl)", NULL},
+    {"kernel-dir", 0, CLI_TEXT, &globals.kernel_dir, "DIR",
+     "for developers: OpenCL C files of this folder instead of the embedded ones", NULL},
     {"help", 'h', CLI_FLAG, &cli_help_asked, NULL, "this help; of a command, with examples", NULL},
     {"version", 0, CLI_FLAG, &cli_version_asked, NULL, "the version", NULL},
     {0}};

@@ -14,6 +14,7 @@
 static const cli_command *const commands[] = {
     &cli_devices,
     &cli_info,
+    &cli_selftest,
     NULL,
 };
 

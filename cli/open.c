@@ -38,6 +38,7 @@ void cli_session_options(const cli_globals *globals, ivl_session_options *option
     options->precision = globals->precision;
     options->gemm = globals->gemm;
     options->tuning_file = globals->tuning_file;
+    options->kernel_dir = globals->kernel_dir;
     options->cache_dir = globals->cache_dir;
     if (cli_trace_on()) {
         options->trace = cli_trace_device_span;

@@ -285,10 +285,10 @@ typedef struct ivl_stats {
 
 IVL_API void ivl_session_get_stats(const ivl_session *session, ivl_stats *stats);
 
-/* Known-answer tests of every kernel on a device; one callback per check. IVL_VERIFY_FAILED when
- * any failed. */
-typedef void ivl_selftest_fn(void *user, const char *check, bool passed, bool skipped,
-                             double max_error, double bound, const char *note);
+/* Known-answer tests of every kernel on a device; one callback per check, whose non-zero answer
+ * cancels the rest. IVL_VERIFY_FAILED when any failed. */
+typedef int ivl_selftest_fn(void *user, const char *check, bool passed, bool skipped,
+                            double max_error, double bound, const char *note);
 IVL_API ivl_status ivl_selftest(const ivl_session_options *options, ivl_selftest_fn *report,
                                 void *user, ivl_error *error);
 

@@ -312,19 +312,20 @@ typedef struct run {
     int failed;
 } run;
 
-static void tell(run *r, const char *check, ivl__selftest_verdict verdict, double max_error,
-                 double bound, const char *note)
+/* Non-zero: the caller cancels. */
+static int tell(run *r, const char *check, ivl__selftest_verdict verdict, double max_error,
+                double bound, const char *note)
 {
     r->failed += verdict == IVL__SELFTEST_FAILED;
-    if (r->report) {
-        r->report(r->user, check, verdict == IVL__SELFTEST_PASSED, verdict == IVL__SELFTEST_SKIPPED,
-                  max_error, bound, note);
-    }
+    return r->report ? r->report(r->user, check, verdict == IVL__SELFTEST_PASSED,
+                                 verdict == IVL__SELFTEST_SKIPPED, max_error, bound, note)
+                     : 0;
 }
 
-static void tell_kernel(void *user, const ivl__selftest_result *result)
+static int tell_kernel(void *user, const ivl__selftest_result *result)
 {
-    tell(user, result->name, result->verdict, result->max_error, result->bound, result->message);
+    return tell(user, result->name, result->verdict, result->max_error, result->bound,
+                result->message);
 }
 
 /* Heads of 64 as the 300M model has, and of 16, which no kernel is specialised for. */
@@ -371,9 +372,13 @@ static ivl_status check_family(ivl__device *device, const ivl_session_options *o
             status == IVL_UNSUPPORTED) {
             return ivl__fail(error, status, "%s", detail.message);
         }
-        tell(r, check.name,
-             status == IVL_OK && max_error <= bound ? IVL__SELFTEST_PASSED : IVL__SELFTEST_FAILED,
-             max_error, bound, detail.message);
+        if (tell(r, check.name,
+                 status == IVL_OK && max_error <= bound ? IVL__SELFTEST_PASSED
+                                                        : IVL__SELFTEST_FAILED,
+                 max_error, bound, detail.message)) {
+            return ivl__fail(error, IVL_CANCELLED, "the self-test was cancelled after %s",
+                             check.name);
+        }
     }
     return IVL_OK;
 }

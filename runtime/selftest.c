@@ -112,8 +112,9 @@ ivl_status ivl__selftest_run(ivl__device *device, ivl__selftest_fn *fn, void *us
                              detail.message);
         }
         failed += result.verdict == IVL__SELFTEST_FAILED;
-        if (fn) {
-            fn(user, &result);
+        if (fn && fn(user, &result)) {
+            return ivl__fail(error, IVL_CANCELLED, "the self-test was cancelled after %s",
+                             tests[i].name);
         }
     }
     *n_failed = failed;

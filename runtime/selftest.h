@@ -30,7 +30,8 @@ typedef struct ivl__selftest_result {
     const char *message; /* why it failed or was skipped, "" else; valid during the callback */
 } ivl__selftest_result;
 
-typedef void ivl__selftest_fn(void *user, const ivl__selftest_result *result);
+/* A non-zero answer ends the run with IVL_CANCELLED. */
+typedef int ivl__selftest_fn(void *user, const ivl__selftest_result *result);
 
 /* Runs every test, whatever is remembered; fn (may be NULL) gets each result. Optional units that
  * fail are switched off in device->caps. *n_failed counts every failure; the status is IVL_OK

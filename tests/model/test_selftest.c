@@ -56,8 +56,8 @@ typedef struct reports {
     bool rms, layer;
 } reports;
 
-static void collect(void *user, const char *check, bool passed, bool skipped, double max_error,
-                    double bound, const char *note)
+static int collect(void *user, const char *check, bool passed, bool skipped, double max_error,
+                   double bound, const char *note)
 {
     reports *r = user;
 
@@ -75,6 +75,7 @@ static void collect(void *user, const char *check, bool passed, bool skipped, do
     }
     r->rms = r->rms || (passed && strcmp(check, "model_rms") == 0);
     r->layer = r->layer || (passed && strcmp(check, "model_layer") == 0);
+    return 0;
 }
 
 static void sound_devices_pass(void **state)

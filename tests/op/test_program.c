@@ -218,7 +218,7 @@ static void unwritable_caches_do_no_harm(void **state)
     ivl__device_close(d);
 }
 
-static void collect_result(void *user, const ivl__selftest_result *result)
+static int collect_result(void *user, const ivl__selftest_result *result)
 {
     printf("  %-20s %s error %.3g bound %.3g %.3f s %s\n", result->name,
            result->verdict == IVL__SELFTEST_PASSED   ? "passed"
@@ -226,6 +226,13 @@ static void collect_result(void *user, const ivl__selftest_result *result)
                                                      : "skipped",
            result->max_error, result->bound, result->seconds, result->message);
     (*(int *)user)++;
+    return 0;
+}
+
+static int cancel_at_once(void *user, const ivl__selftest_result *result)
+{
+    (void)result;
+    return ++*(int *)user;
 }
 
 static void self_tests_pass(void **state)
@@ -238,6 +245,10 @@ static void self_tests_pass(void **state)
     assert_ok(ivl__selftest_run(device, collect_result, &n, &failed, &error), error);
     assert_int_equal(failed, 0);
     assert_true(n > 0);
+    n = 0;
+    assert_fails(ivl__selftest_run(device, cancel_at_once, &n, &failed, &error), IVL_CANCELLED,
+                 error, "cancelled");
+    assert_int_equal(n, 1);
 }
 
 static void verdicts_are_remembered(void **state)
