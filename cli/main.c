@@ -15,6 +15,7 @@ static const cli_command *const commands[] = {
     &cli_devices,
     &cli_info,
     &cli_selftest,
+    &cli_tokenize,
     NULL,
 };
 

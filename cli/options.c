@@ -240,13 +240,14 @@ static bool no_memory(void)
 }
 
 /* Appends the parts of "a,b,c", a word of argv, which is cut into them in place. */
-static bool add_to_list(cli_list *list, char *text)
+/* separators: "," or "", what parts are cut at. */
+static bool add_to_list(cli_list *list, char *text, const char *separators)
 {
     size_t parts = 1;
     const char **items;
 
     for (const char *c = text; *c; c++) {
-        parts += *c == ',';
+        parts += *c == separators[0];
     }
     items = ivl__realloc((void *)list->items, (list->n + parts) * sizeof *items);
     if (!items) {
@@ -254,7 +255,7 @@ static bool add_to_list(cli_list *list, char *text)
     }
     list->items = items;
     for (size_t i = 0; i < parts; i++) {
-        size_t length = strcspn(text, ",");
+        size_t length = strcspn(text, separators);
 
         list->items[list->n++] = text;
         text[length] = '\0';
@@ -294,7 +295,8 @@ static bool store(const parser *p, const cli_option *option, char *text)
         }
         break;
     case CLI_LIST:
-        if (!add_to_list((cli_list *)option->value, text)) {
+    case CLI_STRINGS:
+        if (!add_to_list((cli_list *)option->value, text, option->kind == CLI_LIST ? "," : "")) {
             return false;
         }
         break;

@@ -19,12 +19,13 @@
 #include "cli/cli.h"
 
 typedef enum cli_option_kind {
-    CLI_FLAG, /* bool * */
-    CLI_TEXT, /* const char ** */
-    CLI_INT,  /* int *, >= 0 */
-    CLI_U64,  /* uint64_t * */
-    CLI_REAL, /* double * */
-    CLI_LIST  /* cli_list *: repeated or comma-separated */
+    CLI_FLAG,   /* bool * */
+    CLI_TEXT,   /* const char ** */
+    CLI_INT,    /* int *, >= 0 */
+    CLI_U64,    /* uint64_t * */
+    CLI_REAL,   /* double * */
+    CLI_LIST,   /* cli_list *: repeated or comma-separated */
+    CLI_STRINGS /* cli_list *: repeated; commas belong to the text */
 } cli_option_kind;
 
 typedef struct cli_list {

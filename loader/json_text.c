@@ -65,41 +65,15 @@ void ivl__text_printf(ivl__text *text, const char *format, ...)
     }
 }
 
-/* Well-formed sequences only (Unicode, table 3-7): no overlong forms, no surrogates. */
-size_t ivl__utf8_length(const char *s)
+void ivl__text_json_bytes(ivl__text *text, const char *string, size_t bytes)
 {
-    const unsigned char *p = (const unsigned char *)s;
-    unsigned char low = 0x80;
-    unsigned char high = 0xbf;
     size_t length;
 
-    if (p[0] < 0x80) {
-        return 1;
-    }
-    if (p[0] < 0xc2 || p[0] > 0xf4) {
-        return 0;
-    }
-    length = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : low;
-    high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : high;
-    if (p[1] < low || p[1] > high) {
-        return 0;
-    }
-    for (size_t i = 2; i < length; i++) {
-        if ((p[i] & 0xc0u) != 0x80) {
-            return 0;
-        }
-    }
-    return length;
-}
-
-void ivl__text_json(ivl__text *text, const char *string)
-{
     ivl__text_puts(text, "\"");
-    for (const char *s = string; *s;) {
-        unsigned char c = (unsigned char)*s;
-        size_t length = ivl__utf8_length(s);
+    for (size_t at = 0; at < bytes; at += length) {
+        unsigned char c = (unsigned char)string[at];
 
+        length = ivl__utf8_decode(string + at, bytes - at, NULL);
         if (length == 0) {
             ivl__text_printf(text, "\\udc%02x", c);
             length = 1;
@@ -108,11 +82,15 @@ void ivl__text_json(ivl__text *text, const char *string)
         } else if (c < 0x20 || c == 0x7f) {
             ivl__text_printf(text, "\\u%04x", c);
         } else {
-            ivl__text_add(text, s, length);
+            ivl__text_add(text, string + at, length);
         }
-        s += length;
     }
     ivl__text_puts(text, "\"");
+}
+
+void ivl__text_json(ivl__text *text, const char *string)
+{
+    ivl__text_json_bytes(text, string, strlen(string));
 }
 
 void ivl__text_escaped(ivl__text *text, const char *string)

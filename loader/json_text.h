@@ -6,6 +6,7 @@
 #ifndef IVL_LOADER_JSON_TEXT_H
 #define IVL_LOADER_JSON_TEXT_H
 
+#include "loader/utf8.h"
 #include "runtime/status.h"
 
 #include <stdbool.h>
@@ -26,10 +27,9 @@ void ivl__text_puts(ivl__text *text, const char *string);
 void ivl__text_printf(ivl__text *text, const char *format, ...) IVL__PRINTF(2, 3);
 /* A JSON string with its quotes. */
 void ivl__text_json(ivl__text *text, const char *string);
+/* The same of bytes among which may be NUL. */
+void ivl__text_json_bytes(ivl__text *text, const char *string, size_t bytes);
 /* The same escapes outside JSON: valid UTF-8 as it is, other bytes as the six characters \udcXX. */
 void ivl__text_escaped(ivl__text *text, const char *string);
-
-/* Length of the valid UTF-8 sequence at s (1 .. 4), 0 if there is none; s is NUL-terminated. */
-size_t ivl__utf8_length(const char *s);
 
 #endif

@@ -2,7 +2,7 @@
 
 _internvl() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' word i
-    local commands='devices info synth embed features preprocess selftest verify status merge'
+    local commands='devices info synth embed features preprocess selftest verify status merge tokenize'
     local global='--device --device-memory --residency --precision --gemm --tuning --threads --quiet
         --verbose --log-json --trace --no-cache --cache-dir --help --version'
     local image='--resize --size --exif --gray16 --fast-decode --max-pixels --stdin-tar'
@@ -53,6 +53,7 @@ _internvl() {
     features) options="-o --layers --patches --dtype --config --arch $image" ;;
     preprocess) options="-o --u8 $image" ;;
     merge) options='-o' ;;
+    tokenize) options='--texts --text --raw --decode' ;;
     esac
     if [[ $cur == -* || -z $command ]]; then
         [[ $cur == -* ]] && options="$options $global"
