@@ -50,6 +50,7 @@ static void fill_caps(ivl__device *device)
     caps->base_align_bytes = align_bits >= 8 ? align_bits / 8 : 128;
     caps->program_cache = true;
     caps->event_times = true;
+    caps->clblast = true;
     fill_max_items(device);
     ivl__quirks_apply(info, caps);
     device->cl.ledger.max_buffer = caps->max_alloc;

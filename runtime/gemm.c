@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-const ivl__gemm_backend *const ivl__gemm_backends[] = {&ivl__gemm_cpu, &ivl__gemm_tile, NULL};
+const ivl__gemm_backend *const ivl__gemm_backends[] = {&ivl__gemm_cpu, &ivl__gemm_tile,
+                                                       &ivl__gemm_clblast, NULL};
 
 /* ---- open -------------------------------------------------------------------------------- */
 

@@ -85,7 +85,8 @@ typedef struct ivl__gemm {
     ivl_precision precision;
     cl_mem scratch; /* of scratch_bytes, made by ivl__gemm_reserve */
     size_t scratch_bytes;
-    bool automatic; /* opened as "auto": ivl__gemm_tune may choose */
+    bool automatic;    /* opened as "auto": ivl__gemm_tune may choose */
+    bool library_used; /* `clblast` has something to drop */
     ivl__gemm_choice choices[IVL__GEMM_MAX_CHOICES];
     int n_choices;
 } ivl__gemm;

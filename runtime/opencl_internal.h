@@ -1,4 +1,5 @@
-/* opencl_internal.h - shared by the files of the wrapper layer (opencl*.c) only. */
+/* opencl_internal.h - shared by the files of the wrapper layer (opencl*.c), and by the one that
+ * calls a library which calls OpenCL (gemm_clblast.c). */
 #ifndef IVL_RUNTIME_OPENCL_INTERNAL_H
 #define IVL_RUNTIME_OPENCL_INTERNAL_H
 

@@ -181,3 +181,15 @@ static const product other_products[] = {
 BACKEND_TEST(gemm_cpu, ivl__gemm_cpu, IVL_EXACT)
 BACKEND_TEST(gemm_cpu_fast, ivl__gemm_cpu, IVL_FAST)
 BACKEND_TEST(gemm_tile, ivl__gemm_tile, IVL_EXACT)
+
+/* One kernel of CLBlast's serves all types: one test. */
+static ivl_status gemm_clblast(ivl__trial *t, ivl_error *error)
+{
+    if (t->device->info.software) {
+        return ivl__fail(error, IVL_UNSUPPORTED, "CLBlast takes minutes on a simulator");
+    }
+    IVL__TRY(test_backend(t, &ivl__gemm_clblast, IVL_EXACT, model_products, N_MODEL, error));
+    return test_backend(t, &ivl__gemm_clblast, IVL_EXACT, other_products, N_OTHER, error);
+}
+
+IVL__SELFTEST(gemm_clblast)

@@ -24,6 +24,7 @@
     BASELINE(gemm_cpu, CPU)                           \
     OPTIONAL(gemm_cpu_fast, CPU, x86_bf16_dot)        \
     BASELINE(gemm_tile, GPU)                          \
+    OPTIONAL(gemm_clblast, GPU, clblast)              \
     SPARE(gemm_cpu_variants)                          \
     SPARE(gemm_cpu_fast_variants)                     \
     SPARE(gemm_tile_variants)                         \

@@ -5,6 +5,7 @@
  * row's result must not depend on M, on its position, on row tiles or on alignment.
  */
 #include "runtime/gemm.h"
+#include "runtime/os.h"
 
 #include "tests/op/op_test.h"
 
@@ -501,34 +502,64 @@ static void check_long_sums(ivl__gemm *gemm)
     (void)check_problem(gemm, &p);
 }
 
-static void shapes_match(void **state)
+/* More rows than any backend takes at a time. */
+static void check_many_rows(ivl__gemm *gemm)
 {
-    (void)state;
-    for_each_backend(check_shapes);
+    const problem p = {.m = 2100,
+                       .n = 9,
+                       .k = 11,
+                       .w_type = IVL_BF16,
+                       .y_type = IVL_F32,
+                       .epilogue = IVL__EPILOGUE_RESIDUAL,
+                       .bias = true,
+                       .scale = true,
+                       .tiles = 2};
+    const problem last = {.m = 1,
+                          .n = 9,
+                          .k = 11,
+                          .w_type = IVL_BF16,
+                          .y_type = IVL_F32,
+                          .epilogue = IVL__EPILOGUE_RESIDUAL,
+                          .bias = true,
+                          .scale = true,
+                          .tiles = 1,
+                          .first_row = 2099};
+    float *all, *one;
+
+    if (test_tiny()) {
+        return;
+    }
+    (void)check_problem(gemm, &p);
+    all = run_problem(gemm, &p);
+    one = run_problem(gemm, &last);
+    assert_equal_rows("the last of many rows", &p, all, 2099, &last, one, 0);
+    free(all);
+    free(one);
 }
 
-static void epilogues_match(void **state)
+static void check_all(ivl__gemm *gemm)
 {
-    (void)state;
-    for_each_backend(check_epilogues);
+    static const struct {
+        const char *name;
+        void (*check)(ivl__gemm *gemm);
+    } checks[] = {{"shapes", check_shapes},       {"epilogues", check_epilogues},
+                  {"layouts", check_layouts},     {"equal bits", check_equal_bits},
+                  {"many rows", check_many_rows}, {"long sums", check_long_sums}};
+
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
+        double start = ivl__now();
+
+        checks[i].check(gemm);
+        printf("%s %s: %s in %.1f s\n", gemm->backend->name,
+               gemm->precision == IVL_FAST ? "fast" : "exact", checks[i].name, ivl__now() - start);
+    }
 }
 
-static void layouts_match(void **state)
+/* CLBlast compiles for seconds whenever it is opened: everything in one go. */
+static void backends_match(void **state)
 {
     (void)state;
-    for_each_backend(check_layouts);
-}
-
-static void rows_have_equal_bits(void **state)
-{
-    (void)state;
-    for_each_backend(check_equal_bits);
-}
-
-static void long_sums_match(void **state)
-{
-    (void)state;
-    for_each_backend(check_long_sums);
+    for_each_backend(check_all);
 }
 
 /* ---- arguments ----------------------------------------------------------------------------- */
@@ -615,10 +646,9 @@ static void calls_are_checked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_are_checked),    cmocka_unit_test(calls_are_checked),
-        cmocka_unit_test(shapes_match),         cmocka_unit_test(epilogues_match),
-        cmocka_unit_test(layouts_match),        cmocka_unit_test(long_sums_match),
-        cmocka_unit_test(rows_have_equal_bits),
+        cmocka_unit_test(names_are_checked),
+        cmocka_unit_test(calls_are_checked),
+        cmocka_unit_test(backends_match),
     };
     int failed;
 
