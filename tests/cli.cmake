@@ -12,6 +12,7 @@ endfunction()
 
 ivl_cli_test(usage)
 ivl_cli_test(devices)
+ivl_cli_test(documents)
 ivl_cli_test(info)
 ivl_cli_test(selftest)
 ivl_cli_test(tokenize)

@@ -2,10 +2,13 @@
 
 _internvl() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' word i
-    local commands='devices info synth embed features preprocess selftest verify status merge tokenize'
+    local commands='devices info selftest synth embed features preprocess verify status merge tokenize'
     local global='--device --device-memory --residency --precision --gemm --tuning --threads --quiet
-        --verbose --log-json --trace --no-cache --cache-dir --help --version'
-    local image='--resize --size --exif --gray16 --fast-decode --max-pixels --stdin-tar'
+        --verbose --log-json --trace --no-cache --cache-dir --kernel-dir --help --version'
+    local image='--output --resize --size --exif --gray16 --fast-decode --max-pixels --batch --dtype
+        --unit-rows --shard --stdin-tar --null --force --retry-errors --same-numerics --stats --dry-run'
+    local architectures='internvit-6b-224 internvit-6b-448-v1-0 internvit-6b-448-v1-5
+        internvit-300m-448 internvl-14b-224 internvl-c-13b-224 tiny tiny-14b'
     local options=''
 
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -20,6 +23,10 @@ _internvl() {
     --residency) mapfile -t COMPREPLY < <(compgen -W 'auto mapped resident stream' -- "$cur"); return ;;
     --precision) mapfile -t COMPREPLY < <(compgen -W 'exact fast' -- "$cur"); return ;;
     --gemm) mapfile -t COMPREPLY < <(compgen -W 'auto clblast tile cpu' -- "$cur"); return ;;
+    --arch)
+        mapfile -t COMPREPLY < <(compgen -W "$architectures" -- "$cur")
+        return
+        ;;
     --resize) mapfile -t COMPREPLY < <(compgen -W 'squash crop crop-floor' -- "$cur"); return ;;
     --gray16) mapfile -t COMPREPLY < <(compgen -W 'clip scale' -- "$cur"); return ;;
     --pool) mapfile -t COMPREPLY < <(compgen -W 'cls mean cls+mean' -- "$cur"); return ;;
@@ -35,9 +42,7 @@ _internvl() {
         return
         ;;
     synth)
-        mapfile -t COMPREPLY < <(compgen -W 'internvit-6b-224 internvit-6b-448-v1-0
-            internvit-6b-448-v1-5 internvit-300m-448 internvl-14b-224 internvl-c-13b-224 tiny
-            tiny-14b' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "$architectures" -- "$cur")
         return
         ;;
     esac
@@ -45,14 +50,15 @@ _internvl() {
     '') [[ $cur == -* ]] || options=$commands ;;
     devices | selftest) options='--json' ;;
     info) options='--json --tensors --full-hash --config --arch' ;;
-    synth) options='-o --seed --dtype --layout --naming --set' ;;
+    synth) options='--output --seed --dtype --layout --naming --set --shard-size --force' ;;
     embed)
-        options="-o --pool --normalize --dtype --batch --unit-rows --shard --retry-errors --force
-            --same-numerics --stats --dry-run --config --arch $image"
+        options="--mode --pool --normalize --texts --with-texts --pair-score --config --arch $image"
         ;;
-    features) options="-o --layers --patches --dtype --config --arch $image" ;;
-    preprocess) options="-o --u8 $image" ;;
-    merge) options='-o' ;;
+    features) options="--layers --patches --config --arch $image" ;;
+    preprocess) options="--u8 $image" ;;
+    verify) options='--json --config --arch --published --photos' ;;
+    status) options='--json' ;;
+    merge) options='--output' ;;
     tokenize) options='--texts --text --raw --decode' ;;
     esac
     if [[ $cur == -* || -z $command ]]; then

@@ -99,9 +99,10 @@ expect_json() {
 expect_file() { expect_that "$1 is missing" [ -e "$1" ]; }
 expect_no_file() { expect_that "$1 is there" [ ! -e "$1" ]; }
 
+# A topic that checks nothing has not passed.
 finish() {
     echo "$topic: $checks checks, $failures failed"
-    [ "$failures" = 0 ]
+    [ "$failures" = 0 ] && [ "$checks" != 0 ]
     exit
 }
 
