@@ -70,6 +70,8 @@ void cli_signals_begin(void)
     sigaction(SIGTERM, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
+    /* A limit on the size of files (ulimit -f) makes writes fail, as a full disk does. */
+    sigaction(SIGXFSZ, &action, NULL);
     action.sa_sigaction = on_bus;
     action.sa_flags = SA_SIGINFO;
     sigaction(SIGBUS, &action, NULL);

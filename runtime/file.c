@@ -120,7 +120,7 @@ ivl_status ivl__file_pwrite(int fd, const char *path, uint64_t offset, const voi
 
 ivl_status ivl__file_truncate(int fd, const char *path, uint64_t bytes, ivl_error *error)
 {
-    return ftruncate(fd, (off_t)bytes) == 0 ? IVL_OK : io_fail(error, "cut", path);
+    return ftruncate(fd, (off_t)bytes) == 0 ? IVL_OK : io_fail(error, "set the size of", path);
 }
 
 ivl_status ivl__file_sync(int fd, const char *path, ivl_error *error)
