@@ -50,11 +50,7 @@ _internvl() {
     '') [[ $cur == -* ]] || options=$commands ;;
     devices | selftest) options='--json' ;;
     info) options='--json --tensors --full-hash --config --arch' ;;
-<<<<<<< HEAD
     synth) options='--output --seed --dtype --layout --naming --set --shard-size --force' ;;
-=======
-    synth) options='-o --seed --dtype --layout --naming --set --shard-size --force' ;;
->>>>>>> c00b55d (cli: synth)
     embed)
         options="--mode --pool --normalize --texts --with-texts --pair-score --config --arch $image"
         ;;
