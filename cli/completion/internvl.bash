@@ -42,8 +42,10 @@ _internvl() {
         return
         ;;
     synth)
-        mapfile -t COMPREPLY < <(compgen -W "$architectures" -- "$cur")
-        return
+        if [[ $cur != -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "$architectures" -- "$cur")
+            return
+        fi
         ;;
     esac
     case $command in
