@@ -103,8 +103,20 @@ static ivl_status check_folder(const char *path, bool force, ivl_error *error)
     return IVL_OK;
 }
 
+/* rename(2) refuses these, whatever lies there. */
+static bool has_no_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+
+    return !*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
 static ivl_status check_existing(const ivl__synth_target *t, bool force, ivl_error *error)
 {
+    if (has_no_name(t->path)) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT, "'%s' is no name for a new folder", t->path);
+    }
     if (ivl__path_is_link(t->path)) {
         return ivl__fail(error, IVL_INVALID_ARGUMENT,
                          "'%s' is a symbolic link; name the place that it points to", t->path);
@@ -224,6 +236,10 @@ static ivl_status replace_folder(ivl__synth_target *t, ivl_error *error)
     char *old = with_ending(t->path, ".old.part");
     ivl_status status = old ? IVL_OK : no_memory(t->path, error);
 
+    /* Left by a run that was killed right here. */
+    if (status == IVL_OK && ivl__file_exists(old)) {
+        status = empty_folder(old, error);
+    }
     if (status == IVL_OK) {
         status = ivl__file_rename(t->path, old, error);
     }

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <zlib.h>
 
 static const char *const namings[] = {"hub", "pth", "hf"};
 static const char *const layouts[] = {"safetensors", "sharded", "bin", "pth"};
@@ -497,6 +498,46 @@ static void test_same_bytes(void **state)
     }
 }
 
+static uint32_t little(const unsigned char *at, int bytes)
+{
+    uint32_t value = 0;
+
+    for (int i = bytes; i-- > 0;) {
+        value = value << 8 | at[i];
+    }
+    return value;
+}
+
+/* What unzip would check: checksums put together from pieces, and data on multiples of 64. */
+static void test_zip_members(void **state)
+{
+    static const char *const setting = "intermediate_size=60000";
+    ivl_synth_options options = options_of("tiny");
+    ivl_error error = {0};
+    unsigned char *data;
+    size_t bytes, at = 0;
+    int members = 0;
+
+    (void)state;
+    options.settings = &setting;
+    options.n_settings = 1;
+    assert_ok(ivl_synth(&options, in_folder("model.bin"), &error), error);
+    assert_ok(ivl__file_read(in_folder("model.bin"), 1 << 26, &data, &bytes, &error), error);
+    while (little(data + at, 4) == 0x04034b50) {
+        size_t begin = at + 30 + little(data + at + 26, 2) + little(data + at + 28, 2);
+        uint32_t size = little(data + at + 18, 4);
+
+        assert_int_equal(begin % 64, 0);
+        assert_true(begin + size < bytes);
+        assert_int_equal(little(data + at + 14, 4), crc32(0, data + begin, size));
+        at = begin + size;
+        members++;
+    }
+    assert_int_equal(little(data + at, 4), 0x02014b50); /* the central directory */
+    assert_int_equal(members, 4 + 2 * 13 + 4);
+    ivl__free(data);
+}
+
 static void test_small_shards(void **state)
 {
     static const char *const kinds[] = {"sharded", "bin"};
@@ -584,6 +625,8 @@ static void test_existing(void **state)
                  "exists and is not empty; choose another name, or --force");
     options.force = true;
     options.layout = "sharded";
+    assert_int_equal(mkdir(in_folder("model.old.part"), 0777), 0);
+    write_text("model.old.part/model.safetensors", "of a killed run");
     assert_ok(ivl_synth(&options, in_folder("model"), &error), error);
     model = open_model(in_folder("model"), NULL);
     ivl_model_free(model);
@@ -600,6 +643,8 @@ static void test_existing(void **state)
     assert_int_equal(symlink("nowhere", in_folder("link")), 0);
     assert_fails(ivl_synth(&options, in_folder("link"), &error), IVL_INVALID_ARGUMENT, error,
                  "is a symbolic link");
+    assert_fails(ivl_synth(&options, in_folder("."), &error), IVL_INVALID_ARGUMENT, error,
+                 "is no name for a new folder");
     write_text("file", "");
     assert_fails(ivl_synth(&options, in_folder("file"), &error), IVL_INVALID_ARGUMENT, error,
                  "file' exists");
@@ -738,16 +783,13 @@ static void test_short_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_forms_of_tiny),   TEST(test_forms_of_tiny_14b),
-        TEST(test_parts_of_14b),    TEST(test_names_of_14b),
-        TEST(test_published_sizes), TEST(test_single_files),
-        TEST(test_rounding),        TEST(test_distribution),
-        TEST(test_pieces),          TEST(test_settings),
-        TEST(test_bad_settings),    TEST(test_bad_names),
-        TEST(test_same_bytes),      TEST(test_small_shards),
-        TEST(test_large_offsets),   TEST(test_existing),
-        TEST(test_part_of_another), TEST(test_no_space),
-        TEST(test_full_disk),       TEST(test_cancel),
+        TEST(test_forms_of_tiny), TEST(test_forms_of_tiny_14b), TEST(test_parts_of_14b),
+        TEST(test_names_of_14b),  TEST(test_published_sizes),   TEST(test_single_files),
+        TEST(test_rounding),      TEST(test_distribution),      TEST(test_pieces),
+        TEST(test_settings),      TEST(test_bad_settings),      TEST(test_bad_names),
+        TEST(test_same_bytes),    TEST(test_zip_members),       TEST(test_small_shards),
+        TEST(test_large_offsets), TEST(test_existing),          TEST(test_part_of_another),
+        TEST(test_no_space),      TEST(test_full_disk),         TEST(test_cancel),
         TEST(test_short_memory),
     };
 
