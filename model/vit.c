@@ -137,6 +137,7 @@ static ivl_status attention(ivl__vit *v, int images, ivl_error *error)
         .kv_heads = config->heads,
         .head_dim = head_dim,
         .scale = 1.0f / sqrtf((float)head_dim),
+        .fast = v->gemm->precision == IVL_FAST,
         .mask = IVL__MASK_NONE,
         .q = qkv,
         .k = ivl__span_at(qkv, (uint64_t)c * sizeof(float)),

@@ -1,7 +1,7 @@
 /* op_attention.c - launcher of the attention kernels, cl/attention_*.cl.
  *
- * A variant is chosen by device and head size only, never by the number of rows: a row's bits must
- * not depend on what else is in the call.
+ * A variant is chosen by device, head size and precision only, never by the number of rows: a row's
+ * bits must not depend on what else is in the call.
  */
 #include "runtime/op_launch.h"
 #include "runtime/ops.h"
@@ -13,17 +13,19 @@
 
 typedef struct attention_variant {
     const char *name, *file, *kernel;
+    const char *defines;
     size_t queries; /* per work-group */
     size_t items;
     size_t local_bytes;
 } attention_variant;
 
-enum { VARIANT_CPU, VARIANT_LOCAL, VARIANT_PLAIN, N_VARIANTS };
+enum { VARIANT_CPU, VARIANT_CPU_BF16, VARIANT_LOCAL, VARIANT_PLAIN, N_VARIANTS };
 
 static const attention_variant variants[N_VARIANTS] = {
-    {"cpu", "attention_cpu.cl", "attention_cpu", 48, 1, 0},
-    {"local", "attention_local.cl", "attention_local", 64, 256, 29000},
-    {"plain", "attention_plain.cl", "attention_plain", 1, 64, 2048},
+    {"cpu", "attention_cpu.cl", "attention_cpu", "", 48, 1, 0},
+    {"cpu-bf16", "attention_cpu.cl", "attention_cpu", " -DBF16_DOT=1", 48, 1, 0},
+    {"local", "attention_local.cl", "attention_local", "", 64, 256, 29000},
+    {"plain", "attention_plain.cl", "attention_plain", "", 1, 64, 2048},
 };
 
 static bool fits(const ivl__device *device, const attention_variant *variant)
@@ -33,7 +35,7 @@ static bool fits(const ivl__device *device, const attention_variant *variant)
 }
 
 static ivl_status choose_variant(const ivl__device *device, const char *name, int32_t head_dim,
-                                 const attention_variant **out, ivl_error *error)
+                                 bool fast, const attention_variant **out, ivl_error *error)
 {
     bool local_head = head_dim == 64 || head_dim == 128;
     int chosen = N_VARIANTS;
@@ -43,14 +45,19 @@ static ivl_status choose_variant(const ivl__device *device, const char *name, in
             chosen++;
         }
     } else if (device->caps.cpu) {
-        chosen = VARIANT_CPU;
+        chosen = fast && device->caps.x86_bf16_dot ? VARIANT_CPU_BF16 : VARIANT_CPU;
     } else {
         chosen = local_head && fits(device, &variants[VARIANT_LOCAL]) ? VARIANT_LOCAL
                                                                       : VARIANT_PLAIN;
     }
     if (chosen == N_VARIANTS) {
         return ivl__fail(error, IVL_INVALID_ARGUMENT,
-                         "attention: no variant '%s' (cpu, local, plain)", name);
+                         "attention: no variant '%s' (cpu, cpu-bf16, local, plain)", name);
+    }
+    if (chosen == VARIANT_CPU_BF16 && !device->caps.x86_bf16_dot) {
+        return ivl__fail(error, IVL_UNSUPPORTED,
+                         "attention: variant 'cpu-bf16' needs vdpbf16ps, which %s has not",
+                         device->info.name);
     }
     if (chosen == VARIANT_LOCAL && !local_head) {
         return ivl__fail(error, IVL_UNSUPPORTED,
@@ -72,7 +79,7 @@ ivl_status ivl__op_attention_check(const ivl__device *device, const char *varian
 {
     const attention_variant *chosen;
 
-    return choose_variant(device, variant, head_dim, &chosen, error);
+    return choose_variant(device, variant, head_dim, false, &chosen, error);
 }
 
 static ivl_status check_shape(const ivl__attention_call *call, ivl_error *error)
@@ -152,13 +159,13 @@ ivl_status ivl__op_attention(ivl__device *device, const ivl__attention_call *cal
         status = check_operands(call, error);
     }
     if (status == IVL_OK) {
-        status = choose_variant(device, variant, call->head_dim, &chosen, error);
+        status = choose_variant(device, variant, call->head_dim, call->fast, &chosen, error);
     }
     if (status != IVL_OK || call->max_queries == 0 || call->sequences == 0) {
         return status;
     }
-    snprintf(defines, sizeof defines, "-DHEAD_DIM=%d -DOUT_TYPE=%d%s", call->head_dim,
-             (int)call->out_type, call->lse.mem ? " -DLSE" : "");
+    snprintf(defines, sizeof defines, "-DHEAD_DIM=%d -DOUT_TYPE=%d%s%s", call->head_dim,
+             (int)call->out_type, chosen->defines, call->lse.mem ? " -DLSE" : "");
     status = ivl__kernel_get(device, chosen->file, defines, chosen->kernel, &kernel, error);
     if (status != IVL_OK) {
         return status;

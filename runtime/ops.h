@@ -38,8 +38,9 @@ typedef enum ivl__mask_kind {
     IVL__MASK_PREFIX
 } ivl__mask_kind;
 
-/* out = softmax(scale * q k^T + mask) v, per sequence and head, fp32 throughout.
- * Sequence s has the query rows q_offsets[s] .. q_offsets[s+1]-1 and the key rows kv_offsets[s] ..
+/* out = softmax(scale * q k^T + mask) v, per sequence and head, fp32 throughout; with `fast`, where
+ * the device has a unit for it, both products take multiplicands rounded to 16 bits. Sequence s has
+ * the query rows q_offsets[s] .. q_offsets[s+1]-1 and the key rows kv_offsets[s] ..
  * kv_offsets[s+1]-1 (int32 buffers of n + 1 entries; the same buffer where both agree). Head h lies
  * in the columns h*head_dim .. of a row; kv head h*kv_heads/heads. IVL__MASK_CAUSAL: query i sees
  * keys 0 .. i + query_position; IVL__MASK_PREFIX: as causal, and the first `prefix` rows see each
@@ -49,6 +50,7 @@ typedef struct ivl__attention_call {
     cl_mem q_offsets, kv_offsets;
     int32_t heads, kv_heads, head_dim;
     float scale;
+    bool fast;
     ivl__mask_kind mask;
     int32_t prefix, query_position;
     ivl__span q, k, v; /* fp32 */
@@ -58,8 +60,8 @@ typedef struct ivl__attention_call {
     int32_t out_ld;
     ivl__span lse; /* optional log-sum-exp [queries, heads] fp32 */
 } ivl__attention_call;
-/* variant: NULL (chosen by capability), or by name ("cpu", "local", "plain") for tests and bench.
- * The check tells beforehand whether the variant exists and takes such heads. */
+/* variant: NULL (chosen by capability), or by name ("cpu", "cpu-bf16", "local", "plain") for tests
+ * and bench. The check tells beforehand whether the variant exists and takes such heads. */
 ivl_status ivl__op_attention_check(const ivl__device *device, const char *variant, int32_t head_dim,
                                    ivl_error *error);
 ivl_status ivl__op_attention(ivl__device *device, const ivl__attention_call *call,

@@ -39,12 +39,26 @@ static size_t n_cases(void)
     return test_tiny() ? 5 : sizeof cases / sizeof cases[0];
 }
 
-static const char *const names[] = {"cpu", "local", "plain"};
+static const char *const names[] = {"cpu", "cpu-bf16", "local", "plain"};
+#define N_NAMES (sizeof names / sizeof names[0])
+
+static bool narrow(const char *variant)
+{
+    return strcmp(variant, "cpu-bf16") == 0;
+}
 
 static bool applies(const char *variant, int head_dim)
 {
+    if (narrow(variant)) {
+        return device->caps.x86_bf16_dot;
+    }
     return strcmp(variant, "local") != 0 ||
            ((head_dim == 64 || head_dim == 128) && device->caps.max_work_group >= 256);
+}
+
+static float to_bf16(float x)
+{
+    return ivl__bf16_to_float(ivl__float_to_bf16(x));
 }
 
 /* The operands of a case on the device: q, k and v in one matrix, as the model has them. */
@@ -162,6 +176,11 @@ static int visible(const attention_case *c, int query, int keys)
     return n < keys ? n : keys;
 }
 
+static double operand(bool bf16, float x)
+{
+    return (double)(bf16 ? to_bf16(x) : x);
+}
+
 /* One row of one head in double precision, and a bound of the fp32 result's error: a running error
  * analysis, first order in U.
  *
@@ -171,17 +190,25 @@ static int visible(const attention_case *c, int query, int keys)
  * relative error of a weight. Numerator and denominator each have it: 2 E max |v - o|. Their own
  * sums: U sum |partial numerator| / l, and (16 + keys/4 + blocks) U |o| for the partial sums of l
  * in the longest chain of the three kernels (64 per block: keys <= 64 * blocks), then 1/l and the
- * last product 4 U |o|. */
-static double reference_row(const attention_case *c, const float *q, const float *k, const float *v,
-                            int ld, int n, float scale, double *out, double *lse)
+ * last product 4 U |o|.
+ *
+ * With bf16 multiplicands the reference takes scaled queries, keys and values rounded as the kernel
+ * does, so that only the rounding of the weights is left: half a unit in the last of 8 bits, 2^-8
+ * relative, sum |weight v| 2^-8. Their sum l is taken before they are rounded. */
+static double reference_row(const attention_case *c, bool bf16, const float *q, const float *k,
+                            const float *v, int ld, int n, float scale, double *out, double *lse)
 {
     double s[2048], most = -INFINITY, l = 0.0, weight_error = 0.0, bound = 0.0;
+    double scaled[256];
     int blocks = (n + 63) / 64;
 
+    for (int d = 0; d < c->head_dim; d++) {
+        scaled[d] = bf16 ? (double)to_bf16(q[d] * scale) : (double)q[d] * (double)scale;
+    }
     for (int j = 0; j < n; j++) {
         s[j] = 0.0;
         for (int d = 0; d < c->head_dim; d++) {
-            s[j] += (double)q[d] * (double)scale * (double)k[j * ld + d];
+            s[j] += scaled[d] * operand(bf16, k[j * ld + d]);
         }
         most = s[j] > most ? s[j] : most;
     }
@@ -189,7 +216,7 @@ static double reference_row(const attention_case *c, const float *q, const float
         double partial = 0.0, error = 0.0, e;
 
         for (int d = 0; d < c->head_dim; d++) {
-            double product = (double)q[d] * (double)scale * (double)k[j * ld + d];
+            double product = scaled[d] * operand(bf16, k[j * ld + d]);
 
             partial += product;
             error += fabs(partial) + fabs(product);
@@ -200,15 +227,18 @@ static double reference_row(const attention_case *c, const float *q, const float
         l += s[j];
     }
     for (int d = 0; d < c->head_dim; d++) {
-        double sum = 0.0, partials = 0.0, e;
+        double sum = 0.0, partials = 0.0, sizes = 0.0, e;
 
         for (int j = 0; j < n; j++) {
-            sum += s[j] * (double)v[j * ld + d];
+            double product = s[j] * operand(bf16, v[j * ld + d]);
+
+            sum += product;
+            sizes += fabs(product);
             partials += fabs(sum);
         }
         out[d] = sum / l;
         e = 2 * weight_error * (1.0 + fabs(out[d])) + U * partials / l +
-            (64 + blocks + 4) * U * fabs(out[d]);
+            (64 + blocks + 4) * U * fabs(out[d]) + (bf16 ? 0x1p-8 * sizes / l : 0.0);
         bound = e > bound ? e : bound;
     }
     *lse = most + log(l);
@@ -229,8 +259,9 @@ static void compare_with_reference(const attention_case *c, const attention_data
                 const float *v = d->v + d->kv_offsets[s] * d->kv_ld + column;
                 const float *got = out + row * d->out_ld + h * c->head_dim;
 
-                bound = reference_row(c, d->q + row * d->q_ld + h * c->head_dim, k, v, d->kv_ld,
-                                      visible(c, i, c->keys[s]), d->call.scale, want, &want_lse);
+                bound = reference_row(c, narrow(variant), d->q + row * d->q_ld + h * c->head_dim, k,
+                                      v, d->kv_ld, visible(c, i, c->keys[s]), d->call.scale, want,
+                                      &want_lse);
                 for (int e = 0; e < c->head_dim; e++) {
                     double error = fabs((double)got[e] - want[e]);
 
@@ -280,7 +311,7 @@ static void variants_are_accurate(void **state)
 {
     (void)state;
     for (size_t i = 0; i < n_cases(); i++) {
-        for (int v = 0; v < 3; v++) {
+        for (int v = 0; v < (int)N_NAMES; v++) {
             if (applies(names[v], cases[i].head_dim)) {
                 check_case(&cases[i], names[v]);
             }
@@ -326,7 +357,7 @@ static void check_company(const char *variant, ivl__mask_kind mask)
 static void bits_do_not_depend_on_company(void **state)
 {
     (void)state;
-    for (int v = 0; v < 3; v++) {
+    for (int v = 0; v < (int)N_NAMES; v++) {
         if (applies(names[v], 64)) {
             check_company(names[v], IVL__MASK_NONE);
             check_company(names[v], IVL__MASK_CAUSAL);
@@ -351,7 +382,7 @@ static void types_agree(void **state)
     upload_offsets(&c, &d);
     out = malloc(d.n_out * sizeof *out);
     narrow = malloc(d.n_out * sizeof *out);
-    for (int v = 0; v < 3; v++) {
+    for (int v = 0; v < (int)N_NAMES; v++) {
         if (!applies(names[v], 64)) {
             continue;
         }
@@ -384,7 +415,7 @@ static void extreme_scores(void **state)
     ivl_error error = {0};
 
     (void)state;
-    for (int v = 0; v < 3; v++) {
+    for (int v = 0; v < (int)N_NAMES; v++) {
         attention_data d;
         float out[2 * 65];
 
@@ -409,7 +440,8 @@ static void extreme_scores(void **state)
         assert_ok(ivl__op_attention(device, &d.call, names[v], &error), error);
         test_download(&d.bo, out);
         for (int i = 0; i < 64; i++) {
-            assert_true(out[i] == d.v[d.kv_ld + i]); /* all weight on the middle key */
+            /* all weight on the middle key */
+            assert_true((double)out[i] == operand(narrow(names[v]), d.v[d.kv_ld + i]));
             assert_true(isnan(out[65 + i]));
         }
         tear_down(&d);
