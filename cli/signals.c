@@ -1,6 +1,8 @@
 /* signals.c - Ctrl-C, termination, and files that shrink under their map; see cli.h. */
 #include "cli/signals.h"
 
+#include "cli/message.h"
+
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -28,22 +30,40 @@ static int code_of(int number)
     return number == SIGINT ? CLI_INTERRUPTED : CLI_TERMINATED;
 }
 
+/* From a signal handler: no lock, no allocation. Whatever line is on the screen stays there. */
+static void write_line(const char *text)
+{
+    static const char plain[] = "\ninternvl: ";
+    static const char json[] = "{\"level\": \"warning\", \"message\": \"";
+    const cli_globals *globals = cli_messages_globals();
+    bool as_json = globals->log_json;
+    char line[160] = "";
+
+    if (globals->quiet) {
+        return;
+    }
+    strcat(line, as_json ? json : plain + !cli_messages_live());
+    strcat(line, text);
+    strcat(line, as_json ? "\"}\n" : "\n");
+    if (write(STDERR_FILENO, line, strlen(line)) < 0) {
+        return; /* nobody reads it */
+    }
+}
+
 /* The second request ends the process here: a stage may run for seconds on a slow device, and what
  * is finished is on disk, as after kill -9. */
 static void on_stop(int number)
 {
-    static const char text[] = "\ninternvl: stopped at once; finished batches are saved\n";
     int none = 0;
 
     if (atomic_compare_exchange_strong(&first_signal, &none, number)) {
         atomic_store(&first_ms, now_ms());
         atomic_store(&requests, 1);
+        write_line("stopping; a second request stops at once");
         return;
     }
     if (atomic_load(&requests) && now_ms() - atomic_load(&first_ms) > ONE_REQUEST_MS) {
-        ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
-
-        (void)ignored;
+        write_line("stopped at once; what was finished before is saved");
         _exit(code_of(atomic_load(&first_signal)));
     }
 }
