@@ -191,14 +191,14 @@ static void remove_weights(ivl_session *s)
     s->residency = NULL;
 }
 
-static ivl_status open_session(ivl_session *s, ivl_error *error)
+static ivl_status open_session(ivl_session *s, bool measure, ivl_error *error)
 {
     const ivl__vit_config *vit = &s->model->config.vit;
     int side = s->model->stages->grid * vit->patch;
     int width = s->options.width ? s->options.width : side;
     int height = s->options.height ? s->options.height : side;
 
-    IVL__TRY(ivl__session_open_device(s, error));
+    IVL__TRY(ivl__session_open_device(s, measure, error));
     IVL__TRY(
         ivl__op_attention_check(s->device, s->options.attention, vit->hidden / vit->heads, error));
     if (s->options.trace) {
@@ -242,7 +242,7 @@ ivl_status ivl_session_open(const ivl_model *model, const ivl_session_options *o
     }
     s = new_session(model, options, &status, error);
     if (status == IVL_OK) {
-        status = open_session(s, error);
+        status = open_session(s, true, error);
     }
     if (status == IVL_OK) {
         status = upload_vectors(s, error);
@@ -294,7 +294,7 @@ ivl_status ivl_plan_make(const ivl_model *model, const ivl_session_options *opti
     ivl_session *s = new_session(model, options, &status, error);
 
     if (status == IVL_OK) {
-        status = open_session(s, error);
+        status = open_session(s, false, error);
     }
     if (status == IVL_OK) {
         ivl__session_describe_plan(s, plan);
@@ -586,7 +586,7 @@ void ivl_session_get_stats(const ivl_session *s, ivl_stats *stats)
     snprintf(stats->precision, sizeof stats->precision, "%s%s",
              s->gemm.precision == IVL_FAST ? "fast:" : "exact",
              s->gemm.precision == IVL_FAST ? ivl__dtype_name(s->vit.act) : "");
-    snprintf(stats->gemm, sizeof stats->gemm, "%s", s->gemm.backend->name);
+    ivl__gemm_describe(&s->gemm, stats->gemm, sizeof stats->gemm);
     snprintf(stats->residency, sizeof stats->residency, "%s", residencies[s->plan.residency]);
     for (size_t i = 0; i < n_stages && stats->n_stages < IVL_MAX_STAGES; i++) {
         int at = stats->n_stages++;

@@ -32,7 +32,8 @@ struct ivl_session {
  * `session_open` share. On failure the session is left for ivl_session_free. */
 ivl_status ivl__session_plan(ivl_session *session, int width, int height, bool normalized_pixels,
                              ivl_error *error);
-ivl_status ivl__session_open_device(ivl_session *session, ivl_error *error);
+/* measure: whether `--gemm auto` may measure; else what is known from earlier runs decides. */
+ivl_status ivl__session_open_device(ivl_session *session, bool measure, ivl_error *error);
 /* The first device the selectors name. */
 ivl_status ivl__session_pick_device(const ivl_session_options *options, ivl__device_info *info,
                                     ivl_error *error);

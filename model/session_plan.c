@@ -70,23 +70,7 @@ static ivl_status open_gemm(ivl_session *s, ivl_error *error)
     return status == IVL_OK ? status : ivl__fail(error, status, "%s", detail.message);
 }
 
-ivl_status ivl__session_open_device(ivl_session *s, ivl_error *error)
-{
-    ivl__device_info info;
-    const ivl__device_options options = {.cache_dir = s->options.cache_dir,
-                                         .kernel_dir = s->options.kernel_dir,
-                                         .profiling = s->options.profiling || s->options.trace};
-
-    IVL__TRY(ivl__session_pick_device(&s->options, &info, error));
-    IVL__TRY(ivl__device_open(&info, &options, &s->device, error));
-    IVL__TRY(open_gemm(s, error));
-    s->gemm_open = true;
-    /* Probes and self-tests have handed back what they took. */
-    atomic_store(&s->device->cl.ledger.peak_bytes, atomic_load(&s->device->cl.ledger.bytes));
-    return IVL_OK;
-}
-
-/* ---- plan -------------------------------------------------------------------------------- */
+/* ---- budget ------------------------------------------------------------------------------ */
 
 static uint64_t default_budget(const ivl__device *device)
 {
@@ -122,6 +106,44 @@ static ivl_status find_budget(const ivl_session *s, ivl__plan_request *r, ivl_er
     }
     return IVL_OK;
 }
+
+/* ---- open -------------------------------------------------------------------------------- */
+
+/* Measuring keeps to the budget as well. */
+static ivl_status tune(ivl_session *s, bool measure, ivl_error *error)
+{
+    ivl__gemm_shape shapes[IVL__GEMM_MAX_CHOICES];
+    const ivl__tuning_request request = {
+        .shapes = shapes,
+        .n_shapes = ivl__vit_gemm_shapes(s->model->stages, shapes),
+        .file = s->options.tuning_file,
+        .measure = measure,
+    };
+    ivl__plan_request budget = {0};
+
+    IVL__TRY(find_budget(s, &budget, error));
+    s->device->cl.ledger.budget = budget.budget;
+    return ivl__gemm_tune(&s->gemm, &request, error);
+}
+
+ivl_status ivl__session_open_device(ivl_session *s, bool measure, ivl_error *error)
+{
+    ivl__device_info info;
+    const ivl__device_options options = {.cache_dir = s->options.cache_dir,
+                                         .kernel_dir = s->options.kernel_dir,
+                                         .profiling = s->options.profiling || s->options.trace};
+
+    IVL__TRY(ivl__session_pick_device(&s->options, &info, error));
+    IVL__TRY(ivl__device_open(&info, &options, &s->device, error));
+    IVL__TRY(open_gemm(s, error));
+    s->gemm_open = true;
+    IVL__TRY(tune(s, measure, error));
+    /* Probes, self-tests and measurements have handed back what they took. */
+    atomic_store(&s->device->cl.ledger.peak_bytes, atomic_load(&s->device->cl.ledger.bytes));
+    return IVL_OK;
+}
+
+/* ---- plan -------------------------------------------------------------------------------- */
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
 {

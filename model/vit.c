@@ -40,25 +40,45 @@ ivl_status ivl__vit_sizes_for(const ivl__vit_config *config, int width, int heig
     return IVL_OK;
 }
 
+static int add_shape(ivl__gemm_shape *shapes, int n, const ivl__stage_matrix *matrix)
+{
+    const ivl__gemm_shape shape = {matrix->rows, matrix->cols, matrix->dtype};
+
+    for (int i = 0; i < n; i++) {
+        if (shapes[i].n == shape.n && shapes[i].k == shape.k && shapes[i].w_type == shape.w_type) {
+            return n;
+        }
+    }
+    if (n < IVL__GEMM_MAX_CHOICES) {
+        shapes[n++] = shape;
+    }
+    return n;
+}
+
+int ivl__vit_gemm_shapes(const ivl__vit_stages *stages,
+                         ivl__gemm_shape shapes[IVL__GEMM_MAX_CHOICES])
+{
+    int n = add_shape(shapes, 0, &stages->patch);
+
+    for (int i = 0; i < stages->config.layers; i++) {
+        n = add_shape(shapes, n, &stages->blocks[i].qkv);
+        n = add_shape(shapes, n, &stages->blocks[i].proj);
+        n = add_shape(shapes, n, &stages->blocks[i].fc1);
+        n = add_shape(shapes, n, &stages->blocks[i].fc2);
+    }
+    return n;
+}
+
+/* Five shapes in three types at most: the table has room for all. */
 uint64_t ivl__vit_gemm_scratch(const ivl__vit_stages *stages, const ivl__gemm *gemm, int rows)
 {
-    const ivl__stage_matrix *matrices[5] = {&stages->patch, NULL, NULL, NULL, NULL};
+    ivl__gemm_shape shapes[IVL__GEMM_MAX_CHOICES];
+    int n = ivl__vit_gemm_shapes(stages, shapes);
     uint64_t most = 0;
 
-    for (int i = -1; i < stages->config.layers; i++) {
-        int n = 1;
-
-        if (i >= 0) {
-            matrices[0] = &stages->blocks[i].qkv;
-            matrices[1] = &stages->blocks[i].proj;
-            matrices[2] = &stages->blocks[i].fc1;
-            matrices[3] = &stages->blocks[i].fc2;
-            n = 4;
-        }
-        for (int m = 0; m < n; m++) {
-            most = larger(most, ivl__gemm_scratch(gemm, rows, matrices[m]->rows, matrices[m]->cols,
-                                                  matrices[m]->dtype));
-        }
+    for (int i = 0; i < n; i++) {
+        most = larger(most,
+                      ivl__gemm_scratch(gemm, rows, shapes[i].n, shapes[i].k, shapes[i].w_type));
     }
     return most;
 }

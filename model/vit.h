@@ -10,6 +10,7 @@
 #include "model/vit_stages.h"
 #include "runtime/gemm.h"
 #include "runtime/ops.h"
+#include "runtime/tuning.h"
 
 /* Device bytes the forward pass needs, for the plan. */
 typedef struct ivl__vit_sizes {
@@ -24,6 +25,10 @@ typedef struct ivl__vit_sizes {
 ivl_status ivl__vit_sizes_for(const ivl__vit_config *config, int width, int height,
                               bool normalized_pixels, ivl_dtype act, ivl__vit_sizes *sizes,
                               ivl_error *error);
+/* The weight matrices of the model, each shape and type once; at most IVL__GEMM_MAX_CHOICES. The
+ * answer is their number. */
+int ivl__vit_gemm_shapes(const ivl__vit_stages *stages,
+                         ivl__gemm_shape shapes[IVL__GEMM_MAX_CHOICES]);
 /* The scratch of the largest product of the model at this many rows. */
 uint64_t ivl__vit_gemm_scratch(const ivl__vit_stages *stages, const ivl__gemm *gemm, int rows);
 

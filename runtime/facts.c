@@ -50,25 +50,29 @@ void ivl__device_identity(const ivl__device *device, ivl__sha256 *hash)
     }
 }
 
-static char *path_of(const ivl__device *device)
+void ivl__device_key(const ivl__device *device, const char *format, char hex[65])
 {
     ivl__sha256 hash;
-    char key[65];
-    size_t room;
-    char *path;
 
     ivl__sha256_init(&hash);
-    add_text(&hash, FACTS_FORMAT);
+    add_text(&hash, format);
     add_text(&hash, IVL_VERSION);
     ivl__device_identity(device, &hash);
     for (const ivl__kernel_source *s = ivl__kernel_sources; s->name; s++) {
         add_text(&hash, s->name);
         add_text(&hash, s->sha256);
     }
-    ivl__sha256_hex(&hash, key);
-    room = strlen(device->options.cache_dir) + 64;
-    path = ivl__malloc(room);
+    ivl__sha256_hex(&hash, hex);
+}
+
+static char *path_of(const ivl__device *device)
+{
+    size_t room = strlen(device->options.cache_dir) + 64;
+    char *path = ivl__malloc(room);
+    char key[65];
+
     if (path) {
+        ivl__device_key(device, FACTS_FORMAT, key);
         snprintf(path, room, "%s/devices/%.32s.txt", device->options.cache_dir, key);
     }
     return path;

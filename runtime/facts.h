@@ -13,6 +13,10 @@
 /* Adds everything that tells this device and driver from others (no memory sizes: those change). */
 void ivl__device_identity(const ivl__device *device, ivl__sha256 *hash);
 
+/* A key over that, the program's version and its kernels: what was found out under another key is
+ * to be found out anew. `format` names what is kept, and in which form. */
+void ivl__device_key(const ivl__device *device, const char *format, char hex[65]);
+
 ivl_status ivl__facts_open(ivl__device *device, ivl_error *error);
 void ivl__facts_close(ivl__device *device);
 

@@ -176,6 +176,24 @@ static const ivl__gemm_backend *backend_for(const ivl__gemm *gemm, int32_t n, in
     return choice ? choice->backend : gemm->backend;
 }
 
+void ivl__gemm_describe(const ivl__gemm *gemm, char *text, size_t bytes)
+{
+    size_t used = 0;
+
+    snprintf(text, bytes, "%s", gemm->backend->name);
+    for (size_t b = 0; gemm->n_choices && ivl__gemm_backends[b] && used < bytes; b++) {
+        bool chosen = false;
+
+        for (int i = 0; i < gemm->n_choices; i++) {
+            chosen = chosen || gemm->choices[i].backend == ivl__gemm_backends[b];
+        }
+        if (chosen) {
+            used += (size_t)snprintf(text + used, bytes - used, "%s%s", used ? "+" : "",
+                                     ivl__gemm_backends[b]->name);
+        }
+    }
+}
+
 /* ---- scratch ----------------------------------------------------------------------------- */
 
 ivl_dtype ivl__gemm_input_type(const ivl__gemm *gemm)

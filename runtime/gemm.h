@@ -108,6 +108,9 @@ const ivl__gemm_choice *ivl__gemm_choice_for(const ivl__gemm *gemm, const ivl__g
  * gemm->backend. */
 void ivl__gemm_choose(ivl__gemm *gemm, const ivl__gemm_choice *choice);
 
+/* Who computes, for people: "cpu", or "tile+clblast" where matrices have different ones. */
+void ivl__gemm_describe(const ivl__gemm *gemm, char *text, size_t bytes);
+
 ivl_dtype ivl__gemm_input_type(const ivl__gemm *gemm);
 /* What reserve would allocate; part of the plan. */
 size_t ivl__gemm_scratch(const ivl__gemm *gemm, int32_t m, int32_t n, int32_t k, ivl_dtype w_type);

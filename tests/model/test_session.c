@@ -597,6 +597,45 @@ static void wrong_calls(void **state)
     assert_null(none);
 }
 
+/* A pinned file decides who computes a matrix; plans read it too. */
+static void pinned_tuning(void **state)
+{
+    ivl_session_options options = golden_options();
+    const char *want;
+    golden_outputs o;
+    ivl_session *session;
+    ivl_stats stats;
+    ivl_plan plan;
+    ivl_error error = {0};
+
+    (void)state;
+    session = golden_open(model, &options);
+    ivl_session_get_stats(session, &stats);
+    want = strcmp(stats.gemm, "cpu") != 0 ? "tile+clblast" : "cpu+clblast";
+    ivl_session_free(session);
+
+    write_text("pinned.txt", "internvl-tuning 1\nexact 288 256 bf16 clblast -\n");
+    options.tuning_file = in_folder("pinned.txt");
+    assert_ok(ivl_plan_make(model, &options, &plan, &error), error);
+    assert_true(plan.scratch_bytes > 0);
+    session = golden_open(model, &options);
+    run_range(session, 0, 2, &o);
+    ivl_session_get_stats(session, &stats);
+    assert_string_equal(stats.gemm, want);
+    ivl_session_free(session);
+    golden_outputs_free(&o);
+
+    options.gemm = "tile";
+    assert_fails(ivl_session_open(model, &options, &session, &error), IVL_INVALID_ARGUMENT, error,
+                 "--gemm auto");
+    options.gemm = NULL;
+    options.tuning_file = in_folder("missing.txt");
+    assert_fails(ivl_session_open(model, &options, &session, &error), IVL_BAD_INPUT, error,
+                 "missing.txt");
+    assert_fails(ivl_plan_make(model, &options, &plan, &error), IVL_BAD_INPUT, error,
+                 "missing.txt");
+}
+
 /* A plan for the real model, from its geometry alone. */
 static void plan_of_geometry(void **state)
 {
@@ -629,6 +668,7 @@ int main(void)
         cmocka_unit_test(changing_sizes),    cmocka_unit_test(sizes_and_budgets),
         cmocka_unit_test(normalized_pixels), cmocka_unit_test(progress_and_cancelling),
         cmocka_unit_test(wrong_calls),       cmocka_unit_test(plan_of_geometry),
+        cmocka_unit_test(pinned_tuning),
     };
 
     return cmocka_run_group_tests_name("session", tests, setup, teardown);
