@@ -6,8 +6,9 @@ function(ivl_cli_test topic)
   add_test(NAME cli_${topic}
            COMMAND bash cli/run_topic.sh $<TARGET_FILE:internvl> cli/${topic}.sh
            WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
-  set_tests_properties(cli_${topic} PROPERTIES LABELS cli TIMEOUT 300 SKIP_RETURN_CODE 77
-                       ENVIRONMENT "POCL_CACHE_DIR=${CMAKE_BINARY_DIR}/pocl-cache;XDG_CACHE_HOME=${CMAKE_BINARY_DIR}/cli-cache")
+  set_tests_properties(cli_${topic} PROPERTIES LABELS cli TIMEOUT ${IVL_TEST_TIMEOUT}
+                       SKIP_RETURN_CODE 77
+                       ENVIRONMENT "${IVL_TEST_ENVIRONMENT};XDG_CACHE_HOME=${CMAKE_BINARY_DIR}/cli-cache")
 endfunction()
 
 ivl_cli_test(usage)
