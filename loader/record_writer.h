@@ -6,8 +6,10 @@
  *                            OUT.meta.json
  *   OUT.npz                  the same, but the arrays as members of one archive
  *   OUT.jsonl, .csv, .sqlite key and vector per line or row (one file per stream),
- * OUT.errors.jsonl, OUT.meta.json OUT/ (or a folder)       units: <stream>/<stream>_%06u.npy,
- * metadata/, errors/, done/, manifest.json The first three forms are one single unit, number 0.
+ *                            OUT.errors.jsonl, OUT.meta.json
+ *   OUT/ (or a folder)       units: <stream>/<stream>_%06u.npy, metadata/, errors/, done/,
+ *                            manifest.json
+ * The first three forms are one single unit, number 0.
  *
  * Nothing bears its final name before it is complete. Rows go to *.part; a commit appends to them,
  * syncs, and then writes a journal (the .part of the unit's done record) that says how many bytes
@@ -62,6 +64,12 @@ bool ivl__record_path_is_folder(const char *path);
  * choices; NULL on a fresh output. Belongs to the writer. */
 const char *ivl__record_writer_provenance(const ivl__record_writer *writer);
 
+/* Sets options.provenance, for runs whose choices depend on what an earlier one recorded: to be
+ * called before anything is seen. With same_numerics IVL_INVALID_ARGUMENT names the first
+ * difference. */
+ivl_status ivl__record_writer_set_provenance(ivl__record_writer *writer, const char *provenance,
+                                             ivl_error *error);
+
 /* ---- reader side ------------------------------------------------------------------------- */
 
 typedef enum ivl__seen {
@@ -108,6 +116,7 @@ void ivl__record_writer_free(ivl__record_writer *writer);
 typedef struct ivl__record_writer_counts {
     uint64_t rows, errors;             /* added by this run */
     uint64_t found_rows, found_errors; /* recorded by earlier runs, in the units seen so far */
+    uint64_t damaged; /* units whose files were gone or cut: they are computed anew */
 } ivl__record_writer_counts;
 
 ivl__record_writer_counts ivl__record_writer_get_counts(const ivl__record_writer *writer);

@@ -172,6 +172,51 @@ ivl_status ivl__file_remove(const char *path, ivl_error *error)
     return IVL_OK;
 }
 
+/* Whether `path` still names the open file: its holder before may have removed it. */
+static bool still_named(int fd, const char *path)
+{
+    struct stat a, b;
+
+    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+ivl_status ivl__lockfile_take(const char *path, bool wait, int *fd, bool *busy, ivl_error *error)
+{
+    *fd = -1;
+    *busy = false;
+    for (;;) {
+        int opened = -1;
+        int code;
+
+        IVL__TRY(ivl__file_create(path, &opened, error));
+        do {
+            code = flock(opened, LOCK_EX | (wait ? 0 : LOCK_NB)) == 0 ? 0 : errno;
+        } while (code == EINTR);
+        if (code == 0 && still_named(opened, path)) {
+            *fd = opened;
+            return IVL_OK;
+        }
+        close(opened);
+        if (code == EWOULDBLOCK) {
+            *busy = true;
+            return IVL_OK;
+        }
+        if (code) {
+            errno = code;
+            return io_fail(error, "lock", path);
+        }
+    }
+}
+
+void ivl__lockfile_release(const char *path, int fd)
+{
+    if (fd >= 0) {
+        unlink(path);
+        close(fd);
+    }
+}
+
 ivl_status ivl__file_publish(const char *path, const void *data, size_t bytes, bool replace,
                              bool *existed, ivl_error *error)
 {

@@ -33,6 +33,12 @@ bool ivl__file_exists(const char *path);
 bool ivl__path_is_link(const char *path);
 /* A missing file is fine. */
 ivl_status ivl__file_remove(const char *path, ivl_error *error);
+/* Takes the lock that the file at `path` stands for: held while the descriptor is open, lost when
+ * the process ends in any way. With wait = false a lock of another holder sets *busy and *fd is -1.
+ */
+ivl_status ivl__lockfile_take(const char *path, bool wait, int *fd, bool *busy, ivl_error *error);
+/* Removes the file and gives the lock back; fd < 0 is fine. */
+void ivl__lockfile_release(const char *path, int fd);
 /* Like ivl__file_replace, under a temporary name of this process and thread, and unless replace is
  * true an existing file is left as it is and *existed set. */
 ivl_status ivl__file_publish(const char *path, const void *data, size_t bytes, bool replace,
