@@ -32,6 +32,9 @@ bool ivl__record_head_write(const ivl__record_head *head, json_t *object);
  * message names `output` and the first difference with both values. */
 ivl_status ivl__record_head_check(const ivl__record_head *head, const json_t *recorded,
                                   const char *output, ivl_error *error);
+/* The same for a recorded provenance; only with same_numerics, and only where both are known. */
+ivl_status ivl__record_head_check_provenance(const ivl__record_head *head, const json_t *recorded,
+                                             const char *output, ivl_error *error);
 
 /* The arrays of a manifest; the names belong to the JSON. *streams has room for IVL__MAX_STREAMS.
  */

@@ -137,6 +137,19 @@ static ivl_status copy_streams(ivl__record_layout *layout, const ivl__record_str
     return IVL_OK;
 }
 
+/* Bytes are for pictures, which are arrays. */
+static bool type_fits(const ivl__record_layout *layout)
+{
+    switch (layout->form) {
+    case IVL__RECORD_JSONL:
+    case IVL__RECORD_CSV:
+    case IVL__RECORD_SQLITE: return layout->type == IVL__NPY_F4 || layout->type == IVL__NPY_F2;
+    default:
+        return layout->type == IVL__NPY_F4 || layout->type == IVL__NPY_F2 ||
+               layout->type == IVL__NPY_U1;
+    }
+}
+
 ivl_status ivl__record_layout_init(ivl__record_layout *layout, const char *path,
                                    const ivl__record_stream *streams, int n_streams,
                                    ivl__npy_type type, ivl_error *error)
@@ -144,12 +157,15 @@ ivl_status ivl__record_layout_init(ivl__record_layout *layout, const char *path,
     ivl_status status;
 
     *layout = (ivl__record_layout){.type = type};
-    if (n_streams < 1 || n_streams > IVL__MAX_STREAMS ||
-        (type != IVL__NPY_F4 && type != IVL__NPY_F2)) {
+    if (n_streams < 1 || n_streams > IVL__MAX_STREAMS) {
         return ivl__fail(error, IVL_INVALID_ARGUMENT, "an output of %d streams (1 to %d)",
                          n_streams, (int)IVL__MAX_STREAMS);
     }
     status = find_form(layout, path, error);
+    if (status == IVL_OK && !type_fits(layout)) {
+        status = ivl__fail(error, IVL_INVALID_ARGUMENT, "'%s' cannot hold %s rows", path,
+                           ivl__npy_type_name(type));
+    }
     if (status == IVL_OK) {
         layout->path = ivl__strdup(path);
         status = layout->path ? copy_streams(layout, streams, n_streams, error)

@@ -209,8 +209,10 @@ static ivl_status write_manifest(const ivl__record_layout *layout, const ivl__re
     json_t *object = json_object();
     ivl_status status = no_memory(error);
 
+    json_t *provenance = head->provenance ? json_incref(head->provenance) : json_object();
+
     if (object && ivl__record_head_write(head, object) &&
-        json_object_set(object, "provenance", head->provenance) == 0) {
+        json_object_set_new(object, "provenance", provenance) == 0) {
         status = write_object(layout->base, "manifest.json", object, error);
     }
     json_decref(object);
@@ -245,8 +247,26 @@ static ivl_status settle(const ivl__record_layout *layout, const ivl__record_hea
     return status == IVL_OK ? write_manifest(layout, head, error) : status;
 }
 
-ivl_status ivl__manifest_settle(const ivl__record_layout *layout, const ivl__record_head *head,
-                                bool force, ivl_error *error)
+/* With the lock held. Another process may have been faster. */
+static ivl_status note_provenance(const ivl__record_layout *layout, const ivl__record_head *head,
+                                  ivl_error *error)
+{
+    json_t *json;
+    const json_t *recorded;
+    ivl_status status;
+
+    IVL__TRY(ivl__manifest_read(layout->base, &json, error));
+    recorded = json_object_get(json, "provenance");
+    status = json && json_object_size(recorded) == 0
+                 ? write_manifest(layout, head, error)
+                 : ivl__record_head_check_provenance(head, recorded, layout->path, error);
+    json_decref(json);
+    return status;
+}
+
+/* One process at a time. */
+static ivl_status with_lock(const ivl__record_layout *layout, const ivl__record_head *head,
+                            bool settling, bool force, ivl_error *error)
 {
     char *lock = ivl__path_join(layout->base, "manifest.json.lock");
     ivl_status status;
@@ -258,11 +278,24 @@ ivl_status ivl__manifest_settle(const ivl__record_layout *layout, const ivl__rec
     }
     status = ivl__lockfile_take(lock, true, &fd, &busy, error);
     if (status == IVL_OK) {
-        status = settle(layout, head, force, error);
+        status = settling ? settle(layout, head, force, error)
+                          : note_provenance(layout, head, error);
         ivl__lockfile_release(lock, fd);
     }
     ivl__free(lock);
     return status;
+}
+
+ivl_status ivl__manifest_settle(const ivl__record_layout *layout, const ivl__record_head *head,
+                                bool force, ivl_error *error)
+{
+    return with_lock(layout, head, true, force, error);
+}
+
+ivl_status ivl__manifest_note_provenance(const ivl__record_layout *layout,
+                                         const ivl__record_head *head, ivl_error *error)
+{
+    return with_lock(layout, head, false, false, error);
 }
 
 /* ---- totals ------------------------------------------------------------------------------ */

@@ -17,6 +17,10 @@ ivl_status ivl__manifest_folders(const ivl__record_layout *layout, ivl_error *er
 ivl_status ivl__manifest_settle(const ivl__record_layout *layout, const ivl__record_head *head,
                                 bool force, ivl_error *error);
 
+/* Adds the provenance to a manifest that was written before it was known. */
+ivl_status ivl__manifest_note_provenance(const ivl__record_layout *layout,
+                                         const ivl__record_head *head, ivl_error *error);
+
 /* Zeros when not known. */
 ivl_status ivl__totals_read(const char *folder, uint64_t *units, uint64_t *inputs,
                             ivl_error *error);

@@ -119,7 +119,10 @@ static ivl_status begin_anew(ivl__unit *unit, const char *why, ivl_error *error)
     journal->key = NULL;
     ivl__journal_free(journal);
     *journal = fresh;
-    journal->provenance = json_incref(unit->context->head->provenance);
+    journal->provenance = json_object();
+    if (!journal->provenance) {
+        return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory");
+    }
     unit->done = false;
     return wipe(unit, error);
 }

@@ -58,8 +58,9 @@ static ivl_status find(ivl__unit *unit, const char *key, ivl_error *error)
     }
     unit->journal.unit = unit->number;
     unit->journal.key = plain ? ivl__strdup(plain) : NULL;
-    unit->journal.provenance = json_incref(unit->context->head->provenance);
-    if (plain && !unit->journal.key) {
+    /* Whose run this is may not be known yet, and matters only when it adds something. */
+    unit->journal.provenance = json_object();
+    if ((plain && !unit->journal.key) || !unit->journal.provenance) {
         status = no_memory(error);
     } else {
         status = ivl__unit_recover(unit, error);
@@ -205,8 +206,8 @@ static ivl_status start(ivl__unit *unit, ivl_error *error)
 
         longest = bytes > longest ? bytes : longest;
     }
-    unit->row = layout->type == IVL__NPY_F2 ? ivl__malloc(longest) : NULL;
-    if (layout->type == IVL__NPY_F2 && !unit->row) {
+    unit->row = layout->type == IVL__NPY_F4 ? NULL : ivl__malloc(longest);
+    if (layout->type != IVL__NPY_F4 && !unit->row) {
         return no_memory(error);
     }
     status = open_parts(unit, error);
@@ -232,10 +233,12 @@ static ivl_status note_provenance(ivl__unit *unit, ivl_error *error)
     ivl__journal *journal = &unit->journal;
     json_t *ours = unit->context->head->provenance;
 
-    if (json_equal(journal->provenance, ours)) {
+    if (!ours || json_equal(journal->provenance, ours)) {
         return IVL_OK;
     }
     if (ivl__unit_known(unit)->inputs) {
+        IVL__TRY(ivl__record_head_check_provenance(unit->context->head, journal->provenance,
+                                                   unit->context->layout->path, error));
         /* The list may belong to what was parsed: a copy is changed. */
         json_t *list = journal->earlier ? json_copy(journal->earlier) : json_array();
 
@@ -263,6 +266,14 @@ static ivl_status add_array_row(ivl__unit *unit, int stream, const float *row, i
 
     if (layout->type == IVL__NPY_F4) {
         return ivl__record_part_add(&unit->parts[stream], row, n * sizeof *row, error);
+    }
+    if (layout->type == IVL__NPY_U1) {
+        unsigned char *bytes = (unsigned char *)unit->row;
+
+        for (size_t i = 0; i < n; i++) {
+            bytes[i] = (unsigned char)row[i];
+        }
+        return ivl__record_part_add(&unit->parts[stream], bytes, n, error);
     }
     for (size_t i = 0; i < n; i++) {
         halves[i] = ivl__float_to_f16(row[i]);

@@ -21,11 +21,11 @@ struct ivl__record_writer {
     ivl__unit_context context;
     char *found_provenance; /* of an earlier run, malloc'ed by jansson */
 
-    bool settled;       /* the manifest is there; reader side */
     ivl__unit *walking; /* reader side */
     ivl__unit *current; /* writer side */
 
-    ivl__mutex mutex; /* guards: */
+    ivl__mutex mutex; /* guards head.provenance until the first row, and: */
+    bool settled;     /* the manifest is there */
     ivl__unit *units; /* opened and not yet finished */
     ivl__record_writer_counts counts;
 };
@@ -116,6 +116,16 @@ static ivl_status check_head(ivl__record_writer *w, ivl_error *error)
                : status;
 }
 
+/* Against what the open found. */
+static ivl_status check_found_provenance(const ivl__record_writer *w, ivl_error *error)
+{
+    json_t *found = w->found_provenance ? json_loads(w->found_provenance, 0, NULL) : NULL;
+    ivl_status status = ivl__record_head_check_provenance(&w->head, found, w->layout.path, error);
+
+    json_decref(found);
+    return status;
+}
+
 static ivl_status prepare(ivl__record_writer *w, const ivl__record_writer_options *options,
                           ivl_error *error)
 {
@@ -126,10 +136,12 @@ static ivl_status prepare(ivl__record_writer *w, const ivl__record_writer_option
     }
     if (w->layout.form == IVL__RECORD_FOLDER) {
         IVL__TRY(check_head(w, error));
+        IVL__TRY(check_found_provenance(w, error));
         return ivl__manifest_folders(&w->layout, error);
     }
     IVL__TRY(check_folder_of(w->layout.path, error));
-    return check_head(w, error);
+    IVL__TRY(check_head(w, error));
+    return check_found_provenance(w, error);
 }
 
 ivl_status ivl__record_writer_open(const char *path, const ivl__record_writer_options *options,
@@ -185,25 +197,33 @@ const char *ivl__record_writer_provenance(const ivl__record_writer *w)
 ivl_status ivl__record_writer_set_provenance(ivl__record_writer *w, const char *provenance,
                                              ivl_error *error)
 {
-    IVL__TRY(ivl__record_head_set_provenance(&w->head, provenance, error));
-    return check_head(w, error);
+    ivl_status status;
+
+    ivl__mutex_lock(&w->mutex);
+    status = ivl__record_head_set_provenance(&w->head, provenance, error);
+    if (status == IVL_OK) {
+        status = check_found_provenance(w, error);
+    }
+    if (status == IVL_OK && w->settled && w->layout.form == IVL__RECORD_FOLDER) {
+        status = ivl__manifest_note_provenance(&w->layout, &w->head, error);
+    }
+    ivl__mutex_unlock(&w->mutex);
+    return status;
 }
 
 /* ---- reader side ------------------------------------------------------------------------- */
 
 static ivl_status settle(ivl__record_writer *w, ivl_error *error)
 {
-    if (w->settled) {
-        return IVL_OK;
+    ivl_status status = IVL_OK;
+
+    ivl__mutex_lock(&w->mutex);
+    if (!w->settled && w->layout.form == IVL__RECORD_FOLDER) {
+        status = ivl__manifest_settle(&w->layout, &w->head, w->context.force, error);
     }
-    if (!w->head.provenance) {
-        IVL__TRY(ivl__record_head_set_provenance(&w->head, NULL, error));
-    }
-    if (w->layout.form == IVL__RECORD_FOLDER) {
-        IVL__TRY(ivl__manifest_settle(&w->layout, &w->head, w->context.force, error));
-    }
-    w->settled = true;
-    return IVL_OK;
+    w->settled = w->settled || status == IVL_OK;
+    ivl__mutex_unlock(&w->mutex);
+    return status;
 }
 
 static ivl_status next_failed(ivl__unit *unit, ivl_error *error)

@@ -43,7 +43,8 @@ typedef struct ivl__record_stream {
 typedef struct ivl__record_writer_options {
     const ivl__record_stream *streams;
     int n_streams;
-    ivl__npy_type type;     /* IVL__NPY_F4 or IVL__NPY_F2; rows are always given as f32 */
+    ivl__npy_type
+        type; /* IVL__NPY_F4, IVL__NPY_F2 or (arrays only) IVL__NPY_U1; rows are given as f32 */
     const char *identity;   /* JSON object: a rerun with another is refused */
     const char *provenance; /* JSON object: recorded, may differ between runs; NULL: {} */
     bool same_numerics;     /* provenance is identity too */
@@ -64,9 +65,9 @@ bool ivl__record_path_is_folder(const char *path);
  * choices; NULL on a fresh output. Belongs to the writer. */
 const char *ivl__record_writer_provenance(const ivl__record_writer *writer);
 
-/* Sets options.provenance, for runs whose choices depend on what an earlier one recorded: to be
- * called before anything is seen. With same_numerics IVL_INVALID_ARGUMENT names the first
- * difference. */
+/* Sets options.provenance, for runs whose choices depend on what an earlier one recorded, or that
+ * may find nothing to do: to be called before the first row or error is added; the reader side may
+ * be at work. With same_numerics IVL_INVALID_ARGUMENT names the first difference. */
 ivl_status ivl__record_writer_set_provenance(ivl__record_writer *writer, const char *provenance,
                                              ivl_error *error);
 
