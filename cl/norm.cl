@@ -12,7 +12,7 @@
  * norm_rows: one work-item per row, local size 1, 4 x 16 partial sums (CPUs).
  * norm_groups: one work-group of GROUP (a power of two) per row, a partial sum per item, a tree in local
  * memory, GROUP * 4 bytes.
- * Any width from 1 to 2^20. The order of summation depends on the width only.
+ * Any width from 1 to 16 * 65535 (loops of one driver have no more turns), GROUP of 16 at least. The order of summation depends on the width only.
  * Error: a sum of n terms passes through n/64 + 6 (rows) or n/GROUP + 8 (groups) additions, each off by
  * 2^-24 relative; sqrt and division as the specification allows add at most 6.5 * 2^-23; the result three
  * roundings. Derived as a bound and checked in tests/op/test_norm.c.

@@ -254,8 +254,13 @@ static ivl_status check_size(const ivl__gemm_call *call, const parts *p, ivl_err
     const uint64_t x = call->x.offset / sizeof(float) +
                        (uint64_t)call->m *
                            (uint64_t)(call->layout == IVL__GEMM_NT ? call->w->cols : call->w->rows);
+    const int32_t k = call->layout == IVL__GEMM_NT ? call->w->cols : call->w->rows;
     uint64_t w = p->total / sizeof(float);
 
+    /* Its kernels sum up 16 values a turn at least. */
+    if (k / 16 >= IVL__MAX_TURNS) {
+        return ivl__fail(error, IVL_UNSUPPORTED, "sums of %d values are too long for CLBlast", k);
+    }
     for (int i = 0; call->w->dtype == IVL_F32 && i < call->w->n_tiles; i++) {
         const ivl__weight_tile *tile = &call->w->tiles[i];
         const uint64_t end = tile->data.offset / sizeof(float) +

@@ -6,6 +6,7 @@
  * the order in which an output is summed up.
  */
 #include "runtime/gemm.h"
+#include "runtime/op_launch.h"
 #include "runtime/os.h"
 #include "runtime/program.h"
 
@@ -155,9 +156,15 @@ static ivl_status launch(ivl__gemm *gemm, const ivl__gemm_call *call, const bloc
 static ivl_status cpu_run(ivl__gemm *gemm, const ivl__gemm_call *call, ivl_error *error)
 {
     const blocking b = blocking_for(gemm->device, gemm->precision, call->m);
+    const int32_t k = call->layout == IVL__GEMM_NT ? call->w->cols : call->w->rows;
     ivl__kernel *kernel;
-    ivl_status status = get_kernel(gemm, call, &b, &kernel, error);
+    ivl_status status;
 
+    if (k / b.chunk >= IVL__MAX_TURNS) {
+        return ivl__fail(error, IVL_UNSUPPORTED,
+                         "sums of %d values are too long for the cpu backend", k);
+    }
+    status = get_kernel(gemm, call, &b, &kernel, error);
     for (int i = 0; status == IVL_OK && i < call->w->n_tiles; i++) {
         status = launch(gemm, call, &b, kernel, &call->w->tiles[i], error);
     }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define MAX_HEAD_DIM 256
+#define KEY_BLOCK    64 /* keys a turn; KEYS of cl/attention.h */
 
 typedef struct attention_variant {
     const char *name, *file, *kernel;
@@ -96,6 +97,10 @@ static ivl_status check_shape(const ivl__attention_call *call, ivl_error *error)
     if (call->head_dim > MAX_HEAD_DIM) {
         return ivl__fail(error, IVL_UNSUPPORTED, "attention: heads of %d columns; up to %d work",
                          call->head_dim, MAX_HEAD_DIM);
+    }
+    if (call->max_keys > KEY_BLOCK * IVL__MAX_TURNS) {
+        return ivl__fail(error, IVL_UNSUPPORTED, "attention: %d keys; up to %d work",
+                         call->max_keys, KEY_BLOCK * IVL__MAX_TURNS);
     }
     if (call->q_ld < width || call->k_ld < kv_width || call->v_ld < kv_width ||
         call->out_ld < width) {

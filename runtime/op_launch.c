@@ -24,9 +24,9 @@ ivl_status ivl__op_check_type(const char *op, ivl_dtype type, ivl_error *error)
     return IVL_OK;
 }
 
-size_t ivl__op_items(const ivl__device *device, const ivl__kernel *kernel)
+size_t ivl__op_items_of(const ivl__device *device, const ivl__kernel *kernel, size_t on_cpu)
 {
-    size_t items = device->caps.cpu ? 1 : 64;
+    size_t items = device->caps.cpu ? on_cpu : 64;
 
     while (items > 1 && (items > kernel->max_work_group || items > device->caps.max_work_group)) {
         items /= 2;

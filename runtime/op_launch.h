@@ -21,9 +21,16 @@ static inline ivl__arg ivl__arg_at(ivl__span span, size_t element_bytes)
 /* A span of fp32 as two arguments of a kernel. */
 #define IVL__ARG_F32(span) ivl__arg_mem((span).mem), ivl__arg_at(span, sizeof(float))
 
-/* Work-items in x for kernels that take any local size: 64 on GPUs, 1 on CPUs, never more than the
- * kernel allows. */
-size_t ivl__op_items(const ivl__device *device, const ivl__kernel *kernel);
+/* One driver ends longer loops silently (quirk loops-end-at-65535): no kernel may have them. */
+#define IVL__MAX_TURNS 65535
+
+/* Work-items in x for kernels that take any local size: 64 on GPUs, `on_cpu` on CPUs, never more
+ * than kernel and device allow. */
+size_t ivl__op_items_of(const ivl__device *device, const ivl__kernel *kernel, size_t on_cpu);
+static inline size_t ivl__op_items(const ivl__device *device, const ivl__kernel *kernel)
+{
+    return ivl__op_items_of(device, kernel, 1);
+}
 
 static inline size_t ivl__ceil_div(size_t a, size_t b)
 {

@@ -7,6 +7,12 @@
 
 #define KIND_L2 2
 
+/* 16 values a turn; see norm.cl. */
+#define MAX_WIDTH (16 * IVL__MAX_TURNS)
+
+/* Smaller work-groups have too many turns: such a device gets one item per row. */
+#define MIN_GROUP 16
+
 /* Work-groups of up to 256; one item per row on CPUs, where local memory and barriers only cost. */
 static size_t choose_group(const ivl__device *device)
 {
@@ -21,7 +27,8 @@ static size_t choose_group(const ivl__device *device)
 static ivl_status launch_norm(ivl__device *device, const ivl__norm_call *call, int kind,
                               ivl_error *error)
 {
-    bool rows_variant = call->variant ? strcmp(call->variant, "rows") == 0 : device->caps.cpu;
+    bool rows_variant = call->variant ? strcmp(call->variant, "rows") == 0
+                                      : device->caps.cpu || choose_group(device) < MIN_GROUP;
     size_t group = rows_variant ? 1 : choose_group(device);
     size_t rows = (size_t)call->rows;
     ivl__span bias = call->bias.mem ? call->bias : call->weight;
@@ -51,11 +58,11 @@ static ivl_status check_norm(const ivl__norm_call *call, ivl_error *error)
 {
     ivl_status status;
 
-    if (call->rows < 0 || call->width < 1 || call->width > 1 << 20 || call->x_ld < call->width ||
+    if (call->rows < 0 || call->width < 1 || call->width > MAX_WIDTH || call->x_ld < call->width ||
         call->y_ld < call->width) {
         return ivl__fail(error, IVL_INVALID_ARGUMENT,
-                         "norm: %d rows of width %d (1 to 2^20), %d and %d apart", call->rows,
-                         call->width, call->x_ld, call->y_ld);
+                         "norm: %d rows of width %d (1 to %d), %d and %d apart", call->rows,
+                         call->width, MAX_WIDTH, call->x_ld, call->y_ld);
     }
     if (call->variant && strcmp(call->variant, "rows") != 0 &&
         strcmp(call->variant, "groups") != 0) {

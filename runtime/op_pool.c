@@ -5,6 +5,9 @@
 
 #include <stdio.h>
 
+/* Rows of a partial sum; see pool.cl. */
+#define POOL_BLOCK 32
+
 ivl_status ivl__op_pool(ivl__device *device, int32_t images, int32_t tokens, int32_t width,
                         int32_t first, int32_t rows, ivl__span x, ivl__span out, int32_t out_ld,
                         ivl_error *error)
@@ -19,6 +22,10 @@ ivl_status ivl__op_pool(ivl__device *device, int32_t images, int32_t tokens, int
                          "pool: %d rows from row %d on of %d, width %d, output rows %d apart", rows,
                          first, tokens, width, out_ld);
     }
+    if (rows > POOL_BLOCK * IVL__MAX_TURNS) {
+        return ivl__fail(error, IVL_UNSUPPORTED, "pool: the mean of %d rows; up to %d work", rows,
+                         POOL_BLOCK * IVL__MAX_TURNS);
+    }
     status = ivl__op_check_span("pool", "x", x, sizeof(float), error);
     if (status == IVL_OK) {
         status = ivl__op_check_span("pool", "out", out, sizeof(float), error);
@@ -29,7 +36,7 @@ ivl_status ivl__op_pool(ivl__device *device, int32_t images, int32_t tokens, int
     if (status != IVL_OK) {
         return status;
     }
-    items[0] = device->caps.cpu ? 16 : ivl__op_items(device, kernel);
+    items[0] = ivl__op_items_of(device, kernel, 16);
     items[1] = 1;
     groups[0] = ivl__ceil_div((size_t)width, items[0]);
     groups[1] = (size_t)images;
@@ -54,7 +61,7 @@ ivl_status ivl__op_check_finite(ivl__device *device, uint64_t count, ivl__span x
     if (status != IVL_OK) {
         return status;
     }
-    items = device->caps.cpu ? 16 : ivl__op_items(device, kernel);
+    items = ivl__op_items_of(device, kernel, 16);
     groups = ivl__ceil_div(ivl__ceil_div((size_t)count, 64), items);
     return IVL__LAUNCH(device, kernel, 1, &groups, &items, error, IVL__ARG_F32(x),
                        ivl__arg_ulong(count), ivl__arg_mem(flag.mem),
@@ -86,7 +93,7 @@ ivl_status ivl__op_convert(ivl__device *device, uint64_t count, ivl__span from, 
     if (status != IVL_OK) {
         return status;
     }
-    items = device->caps.cpu ? 16 : ivl__op_items(device, kernel);
+    items = ivl__op_items_of(device, kernel, 16);
     groups = ivl__ceil_div(ivl__ceil_div((size_t)count, 16), items);
     return IVL__LAUNCH(device, kernel, 1, &groups, &items, error, ivl__arg_mem(from.mem),
                        ivl__arg_at(from, ivl__dtype_bytes(from_type)), ivl__arg_mem(to.mem),

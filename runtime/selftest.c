@@ -136,15 +136,17 @@ static bool remembered(ivl__device *device, const selftest *test)
         switch_off(device, test);
         return true;
     }
-    return value && strcmp(value, "passed") == 0;
+    return value && (strcmp(value, "passed") == 0 || strcmp(value, "skipped") == 0);
 }
 
-static ivl_status remember(ivl__device *device, const selftest *test, bool passed, ivl_error *error)
+static ivl_status remember(ivl__device *device, const selftest *test, ivl__selftest_verdict verdict,
+                           ivl_error *error)
 {
+    static const char *const words[] = {"passed", "failed", "skipped"};
     char name[48];
 
     snprintf(name, sizeof name, "selftest.%s", test->name);
-    return ivl__facts_set(device, name, passed ? "passed" : "failed", error);
+    return ivl__facts_set(device, name, words[verdict], error);
 }
 
 ivl_status ivl__selftest_at_open(ivl__device *device, ivl_error *error)
@@ -174,9 +176,7 @@ ivl_status ivl__selftest_at_open(ivl__device *device, ivl_error *error)
                                device->info.name, device->info.platform, device->info.driver,
                                test->name, result.message);
         } else {
-            status = result.verdict == IVL__SELFTEST_SKIPPED
-                         ? IVL_OK
-                         : remember(device, test, result.verdict == IVL__SELFTEST_PASSED, error);
+            status = remember(device, test, result.verdict, error);
         }
     }
     if (ran) {

@@ -536,6 +536,10 @@ static void bad_calls_are_refused(void **state)
     d.call.k_ld = 7;
     assert_fails(ivl__op_attention(device, &d.call, NULL, &error), IVL_INVALID_ARGUMENT, error,
                  "shorter");
+    d.call.k_ld = d.kv_ld;
+    d.call.max_keys = 64 * 65535 + 1;
+    assert_fails(ivl__op_attention(device, &d.call, NULL, &error), IVL_UNSUPPORTED, error,
+                 "4194241 keys");
     tear_down(&d);
 }
 

@@ -257,6 +257,9 @@ static void bad_calls_are_refused(void **state)
     call.kind = IVL__NORM_RMS;
     call.variant = "best";
     assert_fails(ivl__op_norm(device, &call, &error), IVL_INVALID_ARGUMENT, error, "'best'");
+    call.variant = NULL;
+    call.width = call.x_ld = call.y_ld = 16 * 65535 + 1;
+    assert_fails(ivl__op_norm(device, &call, &error), IVL_INVALID_ARGUMENT, error, "1048561");
     test_release(&b);
 }
 

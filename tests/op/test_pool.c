@@ -67,6 +67,9 @@ static void bad_calls_are_refused(void **state)
                  IVL_INVALID_ARGUMENT, error, "3 rows from row 2");
     assert_fails(ivl__op_pool(device, 1, 4, 2, 0, 1, b.span, b.span, 1, &error),
                  IVL_INVALID_ARGUMENT, error, "1 apart");
+    /* Loops of more than 65,535 turns are cut short by one driver. */
+    assert_fails(ivl__op_pool(device, 1, 1 << 22, 2, 0, 1 << 22, b.span, b.span, 2, &error),
+                 IVL_UNSUPPORTED, error, "4194304 rows");
     test_release(&b);
 }
 
