@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static atomic_int_fast64_t calls;
+static atomic_int_fast64_t calls, live;
 static atomic_int_fast64_t fail_after = -1;
 static atomic_bool fail_forever;
 
@@ -32,9 +32,22 @@ static bool must_fail(void)
     return atomic_load(&fail_forever) ? n >= after : n == after;
 }
 
+int64_t ivl__memory_live(void)
+{
+    return atomic_load(&live);
+}
+
+static void *counted(void *block)
+{
+    if (block) {
+        atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+    }
+    return block;
+}
+
 void *ivl__malloc(size_t bytes)
 {
-    return must_fail() ? NULL : malloc(bytes ? bytes : 1);
+    return must_fail() ? NULL : counted(malloc(bytes ? bytes : 1));
 }
 
 void *ivl__calloc(size_t count, size_t size)
@@ -44,12 +57,14 @@ void *ivl__calloc(size_t count, size_t size)
     if (!ivl__mul_size(count, size, &bytes) || must_fail()) {
         return NULL;
     }
-    return calloc(1, bytes ? bytes : 1);
+    return counted(calloc(1, bytes ? bytes : 1));
 }
 
 void *ivl__realloc(void *block, size_t bytes)
 {
-    return must_fail() ? NULL : realloc(block, bytes ? bytes : 1);
+    void *moved = must_fail() ? NULL : realloc(block, bytes ? bytes : 1);
+
+    return block ? moved : counted(moved);
 }
 
 char *ivl__strdup(const char *text)
@@ -65,6 +80,9 @@ char *ivl__strdup(const char *text)
 
 void ivl__free(void *block)
 {
+    if (block) {
+        atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+    }
     free(block);
 }
 

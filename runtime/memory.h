@@ -30,5 +30,7 @@ bool ivl__add_size(size_t a, size_t b, size_t *out);
 void ivl__memory_fail(int64_t after, bool forever);
 /* How many allocations were asked for since ivl__memory_fail was last called. */
 int64_t ivl__memory_calls(void);
+/* Blocks of the process that were given and not released. Tests only. */
+int64_t ivl__memory_live(void);
 
 #endif

@@ -40,6 +40,14 @@ static ivl_status take_bytes(ivl__cl *cl, size_t bytes, const char *what, ivl_er
     return IVL_OK;
 }
 
+/* Bytes of all devices, whatever ledger they are in. */
+static atomic_int_fast64_t live_bytes;
+
+int64_t ivl__cl_live_bytes(void)
+{
+    return atomic_load(&live_bytes);
+}
+
 /* ---- context and queues ------------------------------------------------------------------ */
 
 static ivl_status make_queue(ivl__cl *cl, cl_command_queue *queue, ivl_error *error)
@@ -129,6 +137,7 @@ static ivl_status make_buffer(ivl__cl *cl, cl_mem_flags flags, size_t bytes, voi
                                  (double)bytes / 1048576.0);
     }
     ivl__cl_object_made(cl);
+    atomic_fetch_add(&live_bytes, (int64_t)bytes);
     *out = made;
     return IVL_OK;
 }
@@ -199,6 +208,7 @@ void ivl__cl_buffer_free(ivl__cl *cl, cl_mem buffer)
     clGetMemObjectInfo(buffer, CL_MEM_FLAGS, sizeof flags, &flags, NULL);
     atomic_fetch_sub(flags & CL_MEM_USE_HOST_PTR ? &cl->ledger.mapped_bytes : &cl->ledger.bytes,
                      (int64_t)bytes);
+    atomic_fetch_sub(&live_bytes, (int64_t)bytes);
     clReleaseMemObject(buffer);
     ivl__cl_object_gone(cl);
 }

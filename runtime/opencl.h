@@ -27,6 +27,8 @@ typedef struct ivl__ledger {
 
 /* Objects of all devices of the process that were made and not released. Tests only. */
 int64_t ivl__cl_live_objects(void);
+/* The same for bytes of buffers, views included. */
+int64_t ivl__cl_live_bytes(void);
 
 /* "CL_OUT_OF_RESOURCES", or "unknown OpenCL error" for codes outside the specification. */
 const char *ivl__cl_error_name(cl_int code);

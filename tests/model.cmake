@@ -2,3 +2,4 @@
 ivl_test(test_golden model)
 ivl_test(test_session model)
 ivl_test(test_selftest model)
+ivl_test(test_faults model)
