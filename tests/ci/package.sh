@@ -2,6 +2,7 @@
 # Unpacks the tarball of cpack in an empty folder and runs it with a bare environment: package.sh BUILD.
 set -eu
 build=$(cd "$1" && pwd)
+example=$(cd "$(dirname "$0")/../.." && pwd)/docs/examples/embed.c
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
@@ -28,6 +29,10 @@ int main(void) { return puts(ivl_version()) < 0; }
 C
 export PKG_CONFIG_PATH=$PWD/lib/pkgconfig
 cc -I include/internvl user.c -o user -L lib -linternvl -Wl,--allow-shlib-undefined && LD_LIBRARY_PATH=$PWD/lib ./user || fail "a program with the shared library does not run"
+status=0
+cc -I include/internvl "$example" -o example -L lib -linternvl -Wl,--allow-shlib-undefined || fail "the example does not build"
+LD_LIBRARY_PATH=$PWD/lib ./example 2>/dev/null || status=$?
+[ "$status" = 2 ] || fail "the example without arguments: exit $status"
 pkg-config --cflags --libs internvl >/dev/null || fail "pkg-config does not take internvl.pc"
 
 if [ ! -x bin/internvl ]; then
