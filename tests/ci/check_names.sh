@@ -37,5 +37,10 @@ done
 if command -v shellcheck >/dev/null; then
     shellcheck --severity=warning "${scripts[@]}" || failed=1
 fi
+if command -v python3 >/dev/null; then
+    for file in "${files[@]}"; do
+        case $file in *.py) python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$file" || failed=1 ;; esac
+    done
+fi
 [ "$failed" = 0 ] && echo "names: nothing found in ${#files[@]} files"
 exit "$failed"
