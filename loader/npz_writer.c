@@ -1,35 +1,26 @@
 /* npz_writer.c - NumPy's .npz; see npz_writer.h.
  *
- * Zip as in APPNOTE 6.3: local header, data, ..., central directory, end record. Sizes are known
- * before the data, the checksum after it: it is patched in. Sizes and offsets that 32 bits do not
- * hold are 0xffffffff and stand in a zip64 extra field.
+ * The data of a member is written behind the place of its local header, which follows when the
+ * checksum is known. Arrays begin on multiples of 64 bytes, so that they can be mapped.
  */
 #include "loader/npz_writer.h"
 
 #include "loader/json_text.h"
+#include "loader/zip_writer.h"
 #include "runtime/file.h"
 #include "runtime/memory.h"
 
 #include <string.h>
 #include <zlib.h>
 
-enum {
-    LOCAL_BYTES = 30,
-    CHUNK = 1 << 18,
-    VERSION_PLAIN = 20,
-    VERSION_ZIP64 = 45,
-    DATE_1980 = 0x21, /* 1 January 1980, the format's zero */
-    MAX_NAME = 200
-};
-
-#define FULL32 0xffffffffu
+enum { CHUNK = 1 << 18, ALIGNMENT = 64, MAX_NAME = 200 };
 
 struct ivl__npz_writer {
     char *path, *part;
     int fd;
-    uint64_t at; /* bytes written */
-    uint64_t members;
-    ivl__text directory;
+    uint64_t at;              /* where the next member begins */
+    ivl__zip_member *members; /* names owned */
+    size_t n_members, capacity;
     bool failed, finished;
 };
 
@@ -38,10 +29,22 @@ static ivl_status no_memory(ivl_error *error)
     return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory");
 }
 
+static char *with_ending(const char *text, const char *ending)
+{
+    size_t n = strlen(text);
+    size_t m = strlen(ending) + 1;
+    char *joined = ivl__malloc(n + m);
+
+    if (joined) {
+        memcpy(joined, text, n);
+        memcpy(joined + n, ending, m);
+    }
+    return joined;
+}
+
 ivl_status ivl__npz_open(const char *path, ivl__npz_writer **writer, ivl_error *error)
 {
     ivl__npz_writer *w = ivl__calloc(1, sizeof *w);
-    size_t n = strlen(path);
     ivl_status status;
 
     if (!w) {
@@ -49,16 +52,8 @@ ivl_status ivl__npz_open(const char *path, ivl__npz_writer **writer, ivl_error *
     }
     w->fd = -1;
     w->path = ivl__strdup(path);
-    w->part = ivl__malloc(n + sizeof ".part");
-    if (!w->path || !w->part) {
-        ivl__free(w->part);
-        ivl__free(w->path);
-        ivl__free(w);
-        return no_memory(error);
-    }
-    memcpy(w->part, path, n);
-    memcpy(w->part + n, ".part", sizeof ".part");
-    status = ivl__file_create(w->part, &w->fd, error);
+    w->part = with_ending(path, ".part");
+    status = w->path && w->part ? ivl__file_create(w->part, &w->fd, error) : no_memory(error);
     if (status == IVL_OK) {
         status = ivl__file_truncate(w->fd, w->part, 0, error);
     }
@@ -81,172 +76,81 @@ void ivl__npz_free(ivl__npz_writer *w)
             ivl__file_remove(w->part, NULL);
         }
     }
-    ivl__text_free(&w->directory);
+    for (size_t i = 0; i < w->n_members; i++) {
+        ivl__free((char *)(uintptr_t)w->members[i].name);
+    }
+    ivl__free(w->members);
     ivl__free(w->path);
     ivl__free(w->part);
     ivl__free(w);
 }
 
-/* ---- fields ------------------------------------------------------------------------------ */
-
-static void put(ivl__text *text, uint64_t value, int bytes)
-{
-    for (int i = 0; i < bytes; i++) {
-        char byte = (char)(unsigned char)(value >> (8 * i) & 0xffu);
-
-        ivl__text_add(text, &byte, 1);
-    }
-}
-
-static uint64_t low32(uint64_t value)
-{
-    return value < FULL32 ? value : FULL32;
-}
-
-/* The fields that local header and directory entry share, from "version needed" on. */
-static void put_common(ivl__text *text, const char *name, uint64_t bytes, uint32_t crc,
-                       size_t extra, bool zip64)
-{
-    put(text, zip64 ? VERSION_ZIP64 : VERSION_PLAIN, 2);
-    put(text, 0, 2); /* flags */
-    put(text, 0, 2); /* stored */
-    put(text, 0, 2); /* time */
-    put(text, DATE_1980, 2);
-    put(text, crc, 4);
-    put(text, low32(bytes), 4);
-    put(text, low32(bytes), 4);
-    put(text, strlen(name) + strlen(".npy"), 2);
-    put(text, extra, 2);
-}
-
-static void put_name(ivl__text *text, const char *name)
-{
-    ivl__text_puts(text, name);
-    ivl__text_puts(text, ".npy");
-}
-
-static void put_local(ivl__text *text, const char *name, uint64_t bytes)
-{
-    bool zip64 = bytes >= FULL32;
-
-    put(text, 0x04034b50u, 4);
-    put_common(text, name, bytes, 0, zip64 ? 20 : 0, zip64);
-    put_name(text, name);
-    if (zip64) {
-        put(text, 1, 2);
-        put(text, 16, 2);
-        put(text, bytes, 8);
-        put(text, bytes, 8);
-    }
-}
-
-static void put_entry(ivl__text *text, const char *name, uint64_t bytes, uint32_t crc,
-                      uint64_t offset)
-{
-    size_t extra = (bytes >= FULL32 ? 16u : 0u) + (offset >= FULL32 ? 8u : 0u);
-
-    put(text, 0x02014b50u, 4);
-    put(text, VERSION_ZIP64 | 3 << 8, 2); /* made on Unix: the permissions below count */
-    put_common(text, name, bytes, crc, extra ? extra + 4 : 0, extra > 0);
-    put(text, 0, 2);                       /* comment */
-    put(text, 0, 2);                       /* disk */
-    put(text, 0, 2);                       /* internal attributes */
-    put(text, (uint64_t)0100644 << 16, 4); /* a regular file, rw-r--r-- */
-    put(text, low32(offset), 4);
-    put_name(text, name);
-    if (extra) {
-        put(text, 1, 2);
-        put(text, extra, 2);
-        if (bytes >= FULL32) {
-            put(text, bytes, 8);
-            put(text, bytes, 8);
-        }
-        if (offset >= FULL32) {
-            put(text, offset, 8);
-        }
-    }
-}
-
-static void put_end(ivl__text *text, uint64_t members, uint64_t directory, uint64_t offset)
-{
-    if (members >= 0xffffu || directory >= FULL32 || offset >= FULL32) {
-        put(text, 0x06064b50u, 4);
-        put(text, 44, 8); /* bytes that follow */
-        put(text, VERSION_ZIP64 | 3 << 8, 2);
-        put(text, VERSION_ZIP64, 2);
-        put(text, 0, 4);
-        put(text, 0, 4);
-        put(text, members, 8);
-        put(text, members, 8);
-        put(text, directory, 8);
-        put(text, offset, 8);
-        put(text, 0x07064b50u, 4);
-        put(text, 0, 4);
-        put(text, offset + directory, 8);
-        put(text, 1, 4);
-    }
-    put(text, 0x06054b50u, 4);
-    put(text, 0, 2);
-    put(text, 0, 2);
-    put(text, members < 0xffffu ? members : 0xffffu, 2);
-    put(text, members < 0xffffu ? members : 0xffffu, 2);
-    put(text, low32(directory), 4);
-    put(text, low32(offset), 4);
-    put(text, 0, 2);
-}
-
 /* ---- members ----------------------------------------------------------------------------- */
 
-static ivl_status write_text(ivl__npz_writer *w, const ivl__text *text, ivl_error *error)
+static bool is_taken(const ivl__npz_writer *w, const char *name)
 {
-    if (text->failed) {
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < w->n_members; i++) {
+        const char *other = w->members[i].name;
+
+        if (strncmp(other, name, n) == 0 && strcmp(other + n, ".npy") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Makes room for the member's local header; *member lives until the next one. */
+static ivl_status begin_member(ivl__npz_writer *w, const char *name, uint64_t bytes,
+                               ivl__zip_member **member, ivl_error *error)
+{
+    char *full;
+
+    if (!name[0] || strlen(name) > MAX_NAME || is_taken(w, name)) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT,
+                         "npz: '%s' is no name for a member (too long, empty or there already)",
+                         name);
+    }
+    full = with_ending(name, ".npy");
+    if (!full ||
+        !ivl__grow((void **)&w->members, &w->capacity, w->n_members + 1, sizeof *w->members)) {
+        ivl__free(full);
         return no_memory(error);
     }
-    IVL__TRY(ivl__file_pwrite(w->fd, w->part, w->at, text->data, text->bytes, error));
-    w->at += text->bytes;
+    *member = &w->members[w->n_members++];
+    **member = (ivl__zip_member){.name = full, .bytes = bytes};
+    w->at = ivl__zip_place(*member, w->at, ALIGNMENT);
     return IVL_OK;
 }
 
-static ivl_status begin_member(ivl__npz_writer *w, const char *name, uint64_t bytes,
-                               ivl_error *error)
+static ivl_status write_text(ivl__npz_writer *w, const ivl__text *text, uint64_t at,
+                             ivl_error *error)
 {
-    ivl__text local = {0};
+    return text->failed ? no_memory(error)
+                        : ivl__file_pwrite(w->fd, w->part, at, text->data, text->bytes, error);
+}
+
+static ivl_status end_member(ivl__npz_writer *w, const ivl__zip_member *member, ivl_error *error)
+{
+    ivl__text header = {0};
     ivl_status status;
 
-    if (!name[0] || strlen(name) > MAX_NAME) {
-        return ivl__fail(error, IVL_INVALID_ARGUMENT, "npz: '%s' is no name of a member", name);
-    }
-    put_local(&local, name, bytes);
-    status = write_text(w, &local, error);
-    ivl__text_free(&local);
+    ivl__zip_add_local_header(&header, member);
+    status = write_text(w, &header, member->header_at, error);
+    ivl__text_free(&header);
     return status;
 }
 
-/* `start` is where its local header begins. */
-static ivl_status end_member(ivl__npz_writer *w, const char *name, uint64_t start, uint64_t bytes,
-                             uint32_t crc, ivl_error *error)
+/* `at` is the place within the member's data. */
+static ivl_status add_data(ivl__npz_writer *w, ivl__zip_member *member, uint64_t at,
+                           const void *data, size_t bytes, ivl_error *error)
 {
-    enum { CRC_AT = 14 };
-    unsigned char field[4];
-
-    for (int i = 0; i < 4; i++) {
-        field[i] = (unsigned char)(crc >> (8 * i) & 0xffu);
+    if (bytes == 0) {
+        return IVL_OK;
     }
-    IVL__TRY(ivl__file_pwrite(w->fd, w->part, start + CRC_AT, field, sizeof field, error));
-    put_entry(&w->directory, name, bytes, crc, start);
-    w->members++;
-    return w->directory.failed ? no_memory(error) : IVL_OK;
-}
-
-static ivl_status add_data(ivl__npz_writer *w, uint32_t *crc, const void *data, size_t bytes,
-                           ivl_error *error)
-{
-    if (bytes) {
-        IVL__TRY(ivl__file_pwrite(w->fd, w->part, w->at, data, bytes, error));
-        *crc = (uint32_t)crc32_z(*crc, data, bytes);
-        w->at += bytes;
-    }
-    return IVL_OK;
+    member->crc = (uint32_t)crc32_z(member->crc, data, bytes);
+    return ivl__file_pwrite(w->fd, w->part, member->data_at + at, data, bytes, error);
 }
 
 static ivl_status add(ivl__npz_writer *w, const char *name, ivl__npy_type type,
@@ -254,8 +158,7 @@ static ivl_status add(ivl__npz_writer *w, const char *name, ivl__npy_type type,
 {
     unsigned char header[IVL__NPY_HEADER_BYTES];
     size_t bytes = ivl__npy_type_bytes(type);
-    uint64_t start = w->at;
-    uint32_t crc = 0;
+    ivl__zip_member *member;
 
     IVL__TRY(ivl__npy_header(type, shape, rank, header, error));
     for (int i = 0; i < rank; i++) {
@@ -263,21 +166,21 @@ static ivl_status add(ivl__npz_writer *w, const char *name, ivl__npy_type type,
             return ivl__fail(error, IVL_INVALID_ARGUMENT, "npz: the shape of '%s' overflows", name);
         }
     }
-    IVL__TRY(begin_member(w, name, bytes + sizeof header, error));
-    IVL__TRY(add_data(w, &crc, header, sizeof header, error));
-    IVL__TRY(add_data(w, &crc, data, bytes, error));
-    return end_member(w, name, start, bytes + sizeof header, crc, error);
+    IVL__TRY(begin_member(w, name, bytes + sizeof header, &member, error));
+    IVL__TRY(add_data(w, member, 0, header, sizeof header, error));
+    IVL__TRY(add_data(w, member, sizeof header, data, bytes, error));
+    return end_member(w, member, error);
 }
 
 /* Copies the open file in pieces. */
-static ivl_status copy_file(ivl__npz_writer *w, int fd, const char *path, uint64_t bytes,
-                            uint32_t *crc, ivl_error *error)
+static ivl_status copy_file(ivl__npz_writer *w, ivl__zip_member *member, int fd, const char *path,
+                            ivl_error *error)
 {
     unsigned char *chunk = ivl__malloc(CHUNK);
     ivl_status status = chunk ? IVL_OK : no_memory(error);
 
-    for (uint64_t done = 0; status == IVL_OK && done < bytes;) {
-        size_t want = bytes - done < CHUNK ? (size_t)(bytes - done) : CHUNK;
+    for (uint64_t done = 0; status == IVL_OK && done < member->bytes;) {
+        size_t want = member->bytes - done < CHUNK ? (size_t)(member->bytes - done) : CHUNK;
         size_t got = 0;
 
         status = ivl__file_pread(fd, path, done, chunk, want, &got, error);
@@ -285,7 +188,7 @@ static ivl_status copy_file(ivl__npz_writer *w, int fd, const char *path, uint64
             status = ivl__fail(error, IVL_IO_ERROR, "'%s' shrinks while it is read", path);
         }
         if (status == IVL_OK) {
-            status = add_data(w, crc, chunk, got, error);
+            status = add_data(w, member, done, chunk, got, error);
         }
         done += got;
     }
@@ -293,23 +196,36 @@ static ivl_status copy_file(ivl__npz_writer *w, int fd, const char *path, uint64
     return status;
 }
 
+/* The header alone is looked at: 64 KiB hold every one that is accepted. */
+static ivl_status check_npy(int fd, const char *path, uint64_t bytes, ivl_error *error)
+{
+    size_t got = 0;
+    unsigned char *header = ivl__malloc(1 << 16);
+    ivl_status status = header ? ivl__file_pread(fd, path, 0, header, 1 << 16, &got, error)
+                               : no_memory(error);
+    ivl__npy npy;
+
+    if (status == IVL_OK) {
+        status = ivl__npy_parse(header, got, bytes, &npy, error);
+        if (status != IVL_OK) {
+            ivl__fail_context(error, status, "'%s'", path);
+        }
+    }
+    ivl__free(header);
+    return status;
+}
+
 static ivl_status add_open_file(ivl__npz_writer *w, const char *name, int fd, const char *path,
                                 ivl_error *error)
 {
-    unsigned char header[IVL__NPY_HEADER_BYTES];
-    uint64_t start = w->at;
+    ivl__zip_member *member;
     uint64_t bytes;
-    uint32_t crc = 0;
-    size_t got;
 
     IVL__TRY(ivl__file_bytes(fd, path, &bytes, error));
-    IVL__TRY(ivl__file_pread(fd, path, 0, header, sizeof header, &got, error));
-    if (got < 6 || memcmp(header, "\x93NUMPY", 6) != 0) {
-        return ivl__fail(error, IVL_BAD_INPUT, "'%s' is no .npy file", path);
-    }
-    IVL__TRY(begin_member(w, name, bytes, error));
-    IVL__TRY(copy_file(w, fd, path, bytes, &crc, error));
-    return end_member(w, name, start, bytes, crc, error);
+    IVL__TRY(check_npy(fd, path, bytes, error));
+    IVL__TRY(begin_member(w, name, bytes, &member, error));
+    IVL__TRY(copy_file(w, member, fd, path, error));
+    return end_member(w, member, error);
 }
 
 ivl_status ivl__npz_add(ivl__npz_writer *w, const char *name, ivl__npy_type type,
@@ -337,14 +253,16 @@ ivl_status ivl__npz_add_file(ivl__npz_writer *w, const char *name, const char *n
 
 ivl_status ivl__npz_finish(ivl__npz_writer *w, ivl_error *error)
 {
-    uint64_t offset = w->at;
-    uint64_t bytes = w->directory.bytes;
+    ivl__text directory = {0};
+    ivl_status status;
 
     if (w->failed) {
         return ivl__fail(error, IVL_IO_ERROR, "'%s' was not written: a member failed", w->path);
     }
-    put_end(&w->directory, w->members, bytes, offset);
-    IVL__TRY(write_text(w, &w->directory, error));
+    ivl__zip_add_directory(&directory, w->members, w->n_members, w->at);
+    status = write_text(w, &directory, w->at, error);
+    ivl__text_free(&directory);
+    IVL__TRY(status);
     IVL__TRY(ivl__file_sync(w->fd, w->part, error));
     IVL__TRY(ivl__file_rename(w->part, w->path, error));
     w->finished = true;
