@@ -423,6 +423,18 @@ ivl_status ivl__unit_lock(ivl__unit *unit, ivl_error *error)
     return IVL_OK;
 }
 
+/* The lock file of a process that ended between finishing the unit and removing it. */
+static void remove_stale_lock(const ivl__unit *unit)
+{
+    bool busy;
+    int fd;
+
+    if (ivl__file_exists(unit->lock_path) &&
+        ivl__lockfile_take(unit->lock_path, false, &fd, &busy, NULL) == IVL_OK) {
+        ivl__lockfile_release(unit->lock_path, fd);
+    }
+}
+
 ivl_status ivl__unit_recover(ivl__unit *unit, ivl_error *error)
 {
     bool finished = ivl__file_exists(unit->record_path) && !ivl__file_exists(unit->journal_path);
@@ -436,6 +448,9 @@ ivl_status ivl__unit_recover(ivl__unit *unit, ivl_error *error)
         return wipe(unit, error);
     }
     if (finished) {
+        if (unit->lock < 0) {
+            remove_stale_lock(unit);
+        }
         return read_done(unit, error);
     }
     return ivl__file_exists(unit->journal_path) ? read_open(unit, error)
@@ -464,6 +479,32 @@ static char *journal_text(const ivl__unit *unit)
     return text;
 }
 
+/* Like ivl__file_replace, but under one temporary name: the lock keeps others away, and what a kill
+ * leaves behind is overwritten by the next run instead of lying about. */
+static ivl_status replace(const char *path, const char *text, ivl_error *error)
+{
+    char *temporary = ivl__record_concat(path, ".new");
+    size_t bytes = strlen(text);
+    ivl_status status = temporary ? IVL_OK : no_memory(error);
+    int fd = -1;
+
+    if (status == IVL_OK) {
+        status = ivl__file_create(temporary, &fd, error);
+    }
+    if (status == IVL_OK) {
+        status = ivl__file_truncate(fd, temporary, 0, error);
+        status = status == IVL_OK ? ivl__file_pwrite(fd, temporary, 0, text, bytes, error) : status;
+        status = status == IVL_OK ? ivl__file_sync(fd, temporary, error) : status;
+        ivl__file_close(fd);
+        status = status == IVL_OK ? ivl__file_rename(temporary, path, error) : status;
+        if (status != IVL_OK) {
+            ivl__file_remove(temporary, NULL);
+        }
+    }
+    ivl__free(temporary);
+    return status;
+}
+
 ivl_status ivl__unit_write_journal(ivl__unit *unit, ivl_error *error)
 {
     char *text = journal_text(unit);
@@ -472,7 +513,7 @@ ivl_status ivl__unit_write_journal(ivl__unit *unit, ivl_error *error)
     if (!text) {
         return no_memory(error);
     }
-    status = ivl__file_replace(unit->journal_path, text, strlen(text), error);
+    status = replace(unit->journal_path, text, error);
     if (status == IVL_OK) {
         unit->journal_bytes = strlen(text);
         unit->synced_at = ivl__now();

@@ -517,5 +517,5 @@ int main(void)
         cmocka_unit_test(provenance_is_kept),
     };
 
-    return cmocka_run_group_tests(tests, folder_make, folder_remove);
+    return cmocka_run_group_tests(tests, folder_make_fast, folder_remove);
 }
