@@ -19,9 +19,16 @@ typedef struct ivl__output_status {
 /* IVL_INVALID_ARGUMENT when `path` is not an output folder. */
 ivl_status ivl__output_status_read(const char *path, ivl__output_status *status, ivl_error *error);
 
+/* Told how many bytes of how many are copied; answers true to stop. */
+typedef bool ivl__merge_progress(void *user, uint64_t done, uint64_t total);
+
 /* Joins the units in input order: X.npy (X.<suffix>.npy for further streams), X.jsonl with rows
- * renumbered, X.errors.jsonl, X.meta.json; and the errors of all units as <path>/errors.jsonl.
- * IVL_INVALID_ARGUMENT when units are missing, naming the first. */
-ivl_status ivl__output_merge(const char *path, const char *out, ivl_error *error);
+ * renumbered, X.errors.jsonl with inputs renumbered, X.meta.json; and the errors once more as
+ * <path>/errors.jsonl. Memory does not grow with the rows. Every file appears whole. Without force
+ * nothing that exists is replaced but <path>/errors.jsonl. IVL_INVALID_ARGUMENT: units are missing
+ * (the first is named), a file is in the way, `out` does not end with .npy, the units are damaged;
+ * IVL_CANCELLED when progress (may be NULL) says so, nothing being written then. */
+ivl_status ivl__output_merge(const char *path, const char *out, bool force,
+                             ivl__merge_progress *progress, void *user, ivl_error *error);
 
 #endif

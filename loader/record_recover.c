@@ -174,6 +174,7 @@ ivl_status ivl__unit_read(const char *path, json_t **json, unsigned char **text,
     status = ivl__journal_json((const char *)*text, *bytes, json, used, error);
     if (status != IVL_OK) {
         ivl__free(*text);
+        *text = NULL;
         return ivl__fail_context(error, status, "'%s'", path);
     }
     return IVL_OK;

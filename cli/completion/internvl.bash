@@ -60,7 +60,7 @@ _internvl() {
     preprocess) options="--u8 $image" ;;
     verify) options='--json --config --arch --published --photos' ;;
     status) options='--json' ;;
-    merge) options='--output' ;;
+    merge) options='--output --force' ;;
     tokenize) options='--texts --text --raw --decode' ;;
     esac
     if [[ $cur == -* || -z $command ]]; then
