@@ -5,7 +5,7 @@
 # shellcheck shell=bash disable=SC2034
 
 build_packages=(cmake ninja-build gcc g++ pkg-config ocl-icd-opencl-dev opencl-c-headers libclblast-dev
-    libstb-dev zlib1g-dev libjansson-dev libjpeg62-turbo-dev libwebp-dev libgif-dev libpng-dev
+    zlib1g-dev libjansson-dev libjpeg62-turbo-dev libwebp-dev libgif-dev libpng-dev
     libsqlite3-dev)
 test_packages=(libcmocka-dev jq)
 
