@@ -74,6 +74,19 @@ step_fuzz() {
     ctest --test-dir build/fuzz -L fuzz -j2 --output-on-failure --no-tests=error
 }
 
+# The README's first command, from another folder, with a recorded tiny model instead of the large stand-in.
+step_quickstart() {
+    library libpocl.so.2 || skip "PoCL is not installed (package libpocl2)"
+    local log=$root/build/steps/quickstart.log status=0
+    export OCL_ICD_VENDORS=libpocl.so.2
+    (cd / && "$root/quickstart.sh" "$root/tests/golden/vit_rms") >"$log" 2>&1 || { cat "$log"; return 1; }
+    for line in '^plan for ' '^astronaut.jpg  *1\.000 ' 'images/s; a million images take '; do
+        grep -q "$line" "$log" || { cat "$log"; echo "quickstart.sh printed no line with: $line"; return 1; }
+    done
+    "$root/quickstart.sh" "$root/nowhere" 2>/dev/null || status=$?
+    [ "$status" = 2 ] || { echo "quickstart.sh without its model: exit $status"; return 1; }
+}
+
 step_package() { bash tests/ci/package.sh "build/$preset"; }
 step_oclgrind() { bash tests/ci/oclgrind.sh "build/$preset"; }
 step_offline() { bash tests/ci/offline_compile.sh; }
