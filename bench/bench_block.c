@@ -11,8 +11,7 @@
  * model. Usage: bench_block MODEL [--device SELECTOR] [--runs N] [--size PIXELS --images N]
  * [--cpu-time]
  * [--json] [--kernels FOLDER]
- * --cpu-time counts the processor's seconds instead of the wall clock's: for machines that others
- * use too (time that a thread waits for another is not seen).
+ * --cpu-time counts the processor's seconds instead of the wall clock's (yardstick.h).
  */
 #include "bench/yardstick.h"
 #include "model/session.h"
@@ -24,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MAX_RUNS  200
 #define MAX_STEPS 16
@@ -137,9 +135,7 @@ static ivl_status open_size(block_bench *b, ivl_error *error)
 
 static double now(const block_bench *b)
 {
-    const double units = b->side[EXACT].session->device->caps.compute_units;
-
-    return b->cpu_time ? (double)clock() / CLOCKS_PER_SEC / units : ivl__now();
+    return bench_now(b->side[EXACT].session->device, b->cpu_time);
 }
 
 static ivl_status finish(ivl_session *s, ivl_error *error)

@@ -3,10 +3,11 @@
  * Timed, from enqueue to finish: y = x . w^T + bias by the `cpu` backend, `exact` and `fast`, w in
  * bf16 as in a checkpoint, packing included, going round three weight matrices. In the same run and
  * taking turns: register-only loops of fma and vdpbf16ps (cl/peak.cl), OpenBLAS's sgemm with fp32
- * weights where the library is there, and with --clblast one product by CLBlast. Not timed: first
- * runs, building kernels. Best and median GFLOP/s, and the ratio of the best to the best of fma.
- * Usage: bench_gemm [--device SELECTOR] [--runs N] [--rows M] [--shape 0..3] [--clblast]
- * [--kernels FOLDER] (instead of the embedded cl/)
+ * weights where the library is there, with --tile the backend of that name (SET: its parameters as
+ * in a tuning file), and with --clblast one product by CLBlast. Not timed: first runs, building
+ * kernels. Best and median GFLOP/s, and the ratio of the best to the best of fma. Usage: bench_gemm
+ * [--device SELECTOR] [--runs N] [--rows M] [--shape 0..3] [--clblast]
+ * [--tile default|SET] [--cpu-time] [--kernels FOLDER] (instead of the embedded cl/)
  */
 #include "bench/yardstick.h"
 #include "runtime/gemm.h"
@@ -23,9 +24,9 @@
 
 static const int32_t shapes[4][2] = {{9600, 3200}, {3200, 3200}, {12800, 3200}, {3200, 12800}};
 
-enum { PEAK_FMA, PEAK_DOT, EXACT, FAST, OPENBLAS, CLBLAST, COLUMNS };
-static const char *const column_names[COLUMNS] = {"fma peak", "vdpbf16ps peak", "exact",
-                                                  "fast",     "OpenBLAS",       "CLBlast"};
+enum { PEAK_FMA, PEAK_DOT, EXACT, FAST, TILE, OPENBLAS, CLBLAST, COLUMNS };
+static const char *const column_names[COLUMNS] = {"fma peak", "vdpbf16ps peak", "exact",  "fast",
+                                                  "tile",     "OpenBLAS",       "CLBlast"};
 
 typedef void (*sgemm_function)(int order, int trans_a, int trans_b, int m, int n, int k,
                                float alpha, const float *a, int lda, const float *b, int ldb,
@@ -42,6 +43,7 @@ typedef struct gemm_bench {
     int32_t m, n, k;
     int next; /* weight matrix of the next product */
     int runs;
+    bool cpu_time;
     double rates[COLUMNS][MAX_RUNS];
 } gemm_bench;
 
@@ -179,7 +181,7 @@ static void let_settle(void)
 static ivl_status time_once(gemm_bench *b, int column, double *rate, ivl_error *error)
 {
     double flops = 2.0 * b->m * b->n * b->k;
-    const double start = ivl__now();
+    const double start = bench_now(b->device, b->cpu_time);
     ivl_status status = IVL_OK;
 
     if (column == PEAK_FMA || column == PEAK_DOT) {
@@ -191,7 +193,7 @@ static ivl_status time_once(gemm_bench *b, int column, double *rate, ivl_error *
     } else {
         status = run_product(b, &b->gemm[column], error);
     }
-    *rate = flops / (ivl__now() - start) * 1e-9;
+    *rate = flops / (bench_now(b->device, b->cpu_time) - start) * 1e-9;
     b->next = (b->next + 1) % WEIGHTS;
     if (column == OPENBLAS) {
         let_settle();
@@ -232,7 +234,32 @@ static ivl_status measure(gemm_bench *b, ivl_error *error)
 
 /* ---- set-up -------------------------------------------------------------------------------- */
 
-static ivl_status open_columns(gemm_bench *b, bool clblast, ivl_error *error)
+/* The backend `tile` with one set of parameters for every shape. */
+static ivl_status open_tile(gemm_bench *b, const char *set, ivl_error *error)
+{
+    const char *reason;
+    ivl__gemm_choice choice = {.w_type = IVL_BF16, .backend = &ivl__gemm_tile};
+
+    IVL__TRY(ivl__gemm_open(b->device, "tile", IVL_EXACT, &b->gemm[TILE], error));
+    if (strcmp(set, "default") == 0) {
+        return IVL_OK;
+    }
+    if (!ivl__gemm_tile_params_parse(set, &choice.tile)) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT, "'%s' is no set of parameters", set);
+    }
+    reason = ivl__gemm_tile_params_invalid(&choice.tile, &b->device->caps);
+    if (reason) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT, "'%s': %s", set, reason);
+    }
+    for (int s = 0; s < 4; s++) {
+        choice.n = shapes[s][0];
+        choice.k = shapes[s][1];
+        ivl__gemm_choose(&b->gemm[TILE], &choice);
+    }
+    return IVL_OK;
+}
+
+static ivl_status open_columns(gemm_bench *b, bool clblast, const char *tile, ivl_error *error)
 {
     const bool dot = b->device->caps.x86_bf16_dot;
     void *library = ivl__library_open("libopenblas.so.0");
@@ -249,6 +276,10 @@ static ivl_status open_columns(gemm_bench *b, bool clblast, ivl_error *error)
     b->on[CLBLAST] = clblast;
     if (status == IVL_OK && dot) {
         status = ivl__gemm_open(b->device, "cpu", IVL_FAST, &b->gemm[FAST], error);
+    }
+    if (status == IVL_OK && tile) {
+        b->on[TILE] = true;
+        status = open_tile(b, tile, error);
     }
     if (status == IVL_OK && clblast) {
         status = ivl__gemm_open(b->device, "clblast", IVL_EXACT, &b->gemm[CLBLAST], error);
@@ -284,7 +315,8 @@ static ivl_status run_all(gemm_bench *b, int32_t only_rows, int only_shape, ivl_
     static const int32_t rows[2] = {257, 1025};
     ivl_status status = IVL_OK;
 
-    printf("device: %s (%s), %d runs\n", b->device->info.name, b->device->info.platform, b->runs);
+    printf("device: %s (%s), %d runs, %s time\n", b->device->info.name, b->device->info.platform,
+           b->runs, b->cpu_time ? "processor" : "wall");
     printf("%-21s  %-15s %8s %8s %7s\n", "M x N x K", "", "best", "median", "/ fma");
     for (int s = 0; s < 4; s++) {
         for (int r = 0; status == IVL_OK && r < (only_rows ? 1 : 2); r++) {
@@ -310,6 +342,7 @@ int main(int argc, char **argv)
     static gemm_bench b = {.runs = 9};
     const char *selector = "cpu";
     const char *kernels = NULL;
+    const char *tile = NULL;
     int32_t rows = 0;
     int shape = -1;
     bool clblast = false;
@@ -321,8 +354,12 @@ int main(int argc, char **argv)
 
         if (strcmp(argv[i], "--clblast") == 0) {
             clblast = true;
+        } else if (strcmp(argv[i], "--cpu-time") == 0) {
+            b.cpu_time = true;
         } else if (strcmp(argv[i], "--device") == 0 && more) {
             selector = argv[++i];
+        } else if (strcmp(argv[i], "--tile") == 0 && more) {
+            tile = argv[++i];
         } else if (strcmp(argv[i], "--kernels") == 0 && more) {
             kernels = argv[++i];
         } else if (strcmp(argv[i], "--runs") == 0 && more) {
@@ -343,7 +380,7 @@ int main(int argc, char **argv)
     }
     status = open_device(&b, selector, kernels, &error);
     if (status == IVL_OK) {
-        status = open_columns(&b, clblast, &error);
+        status = open_columns(&b, clblast, tile, &error);
     }
     if (status == IVL_OK) {
         status = run_all(&b, rows, shape, &error);

@@ -1,7 +1,10 @@
 /* yardstick.c - register-only peaks of the device; see yardstick.h. */
 #include "bench/yardstick.h"
 
+#include "runtime/os.h"
+
 #include <stdlib.h>
+#include <time.h>
 
 #define PEAK_TURNS      60000
 #define GROUPS_PER_UNIT 8
@@ -37,6 +40,11 @@ ivl_status bench_peak_run(bench_peak *peak, bench_peak_kind kind, double *flops,
     IVL__TRY(IVL__LAUNCH(device, peak->kernel[kind], 1, &groups, &local, error,
                          ivl__arg_mem(peak->out), ivl__arg_int(PEAK_TURNS), ivl__arg_float(1e-3f)));
     return ivl__cl_finish(&device->cl, device->cl.compute, error);
+}
+
+double bench_now(const ivl__device *device, bool cpu_time)
+{
+    return cpu_time ? (double)clock() / CLOCKS_PER_SEC / device->caps.compute_units : ivl__now();
 }
 
 static int compare(const void *a, const void *b)

@@ -20,6 +20,11 @@ void bench_peak_close(bench_peak *peak);
 /* Runs one to its end and tells how many operations that were. */
 ivl_status bench_peak_run(bench_peak *peak, bench_peak_kind kind, double *flops, ivl_error *error);
 
+/* Seconds on the wall clock, or with cpu_time the processor's seconds divided by the device's
+ * compute units: for machines that others use too (time that a thread waits for another is not
+ * seen). */
+double bench_now(const ivl__device *device, bool cpu_time);
+
 /* Sorts n > 0 measurements upwards: the best of rates is the last, of times the first. */
 void bench_sort(double *values, int n);
 
