@@ -1,10 +1,12 @@
 /* attention_local.cl - softmax(scale q k^T) v for GPUs: 64 queries x 64 keys at a time, local memory.
  *
- * -DHEAD_DIM=64 or 128; arguments and masks: attention.h. Groups: x block of 64 queries, y head, z sequence;
+ * -DHEAD_DIM=64 or 128; arguments and masks: attention.h. Groups: x block of 64 queries, y head and
+ * 64 of its columns, z sequence;
  * 16 x 16 work-items (one dimension, 256). Local memory: 28.3 KB, below the 32 KB that OpenCL 1.2 promises.
  *
- * An item owns 4 queries x 4 keys of the scores and 4 queries x HEAD_DIM / 16 columns of the result, in
- * registers. Q and K pass through local memory 16 columns at a time, V 16 keys at a time. Scores lie
+ * An item owns 4 queries x 4 keys of the scores and 4 queries x 4 columns of the result, in
+ * registers: no compiler of a GPU spills any (tests/ci/offline_compile.sh). Heads of 128 take two groups, each
+ * with 64 columns of the result and all of the scores; 32 sums an item were too many for some. Q and K pass through local memory 16 columns at a time, V 16 keys at a time. Scores lie
  * transposed, [key][query], so that both products read 4 queries at once; for the softmax 4 items share a
  * query. Online softmax: running maximum and sum per query, results rescaled once per block of keys.
  * Every score is one chain of fma over the columns, every result one over the keys (attention.h).
@@ -14,9 +16,10 @@
 
 #define ITEMS   256
 #define QUERIES 64
+#define COLUMNS 64                   /* of the result, a work-group */
+#define PARTS   (HEAD_DIM / COLUMNS) /* work-groups a head and block of queries */
 #define STEP    16            /* columns of Q and K, or keys of V, in local memory at a time */
 #define LD4     (QUERIES / 4 + 1) /* float4 per row of a transposed tile, one for the banks */
-#define PARTS   (HEAD_DIM / 64)   /* float4 of the result per query and item */
 
 /* Loads STEP columns from `column` on of 64 rows, transposed: tile[column][row]. Rows from n on are zero. */
 static inline void load_transposed(__local float *tile, __global const float *rows, int ld, int n, int column,
@@ -38,11 +41,20 @@ static inline void load_transposed(__local float *tile, __global const float *ro
 /* Loads STEP rows of V from `key` on; rows from n on are zero. */
 static inline void load_values(__local float4 *tile, __global const float *v, int ld, int n, int key)
 {
-    for (int i = (int)get_local_id(0); i < STEP * HEAD_DIM / 4; i += ITEMS) {
-        const int row = key + i / (HEAD_DIM / 4);
-        tile[i] = row < n ? vload4(0, v + (size_t)row * (size_t)ld + (size_t)(i % (HEAD_DIM / 4) * 4))
+    for (int i = (int)get_local_id(0); i < STEP * COLUMNS / 4; i += ITEMS) {
+        const int row = key + i / (COLUMNS / 4);
+        tile[i] = row < n ? vload4(0, v + (size_t)row * (size_t)ld + (size_t)(i % (COLUMNS / 4) * 4))
                           : (float4)(0.0f);
     }
+}
+
+/* One row of results, where it is one of the matrix. */
+static inline void store_columns(__global OUT *row, float4 x, int tx, bool there)
+{
+    if (!there) {
+        return;
+    }
+    STORE4(row + tx * 4, x);
 }
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention_local(ATTENTION_ARGS)
@@ -58,7 +70,8 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention_local
     const int item = (int)get_local_id(0);
     const int tx = item % 16;
     const int ty = item / 16;
-    const int head = (int)get_group_id(1);
+    const int head = (int)get_group_id(1) / PARTS;
+    const int part = (int)get_group_id(1) % PARTS;
     const int kv_head = head * kv_heads / heads;
     const int sequence = (int)get_group_id(2);
     const int first_key = kv_offsets[sequence];
@@ -71,8 +84,8 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention_local
     const size_t q_row = (size_t)(q_offsets[sequence] + first);
     q += q_at + q_row * (size_t)q_ld + (size_t)(head * HEAD_DIM);
     k += k_at + (size_t)first_key * (size_t)k_ld + (size_t)(kv_head * HEAD_DIM);
-    v += v_at + (size_t)first_key * (size_t)v_ld + (size_t)(kv_head * HEAD_DIM);
-    out += out_at + q_row * (size_t)out_ld + (size_t)(head * HEAD_DIM);
+    v += v_at + (size_t)first_key * (size_t)v_ld + (size_t)(kv_head * HEAD_DIM + part * COLUMNS);
+    out += out_at + q_row * (size_t)out_ld + (size_t)(head * HEAD_DIM + part * COLUMNS);
 
     /* For the softmax: item = (quarter of the block's keys, query). */
     const int row = item % QUERIES;
@@ -81,13 +94,11 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention_local
     const int n_most = visible_keys(mask, prefix, query_position, first + n_queries - 1, n_keys);
     float best = LOWEST;
     float sum = 0.0f;
-    float4 acc[4][PARTS];
-    for (int c = 0; c < PARTS; c++) {
-        acc[0][c] = acc[1][c] = acc[2][c] = acc[3][c] = 0.0f;
-    }
+    float4 r0 = 0.0f, r1 = 0.0f, r2 = 0.0f, r3 = 0.0f; /* a query each */
 
     for (int block = 0; block < n_most; block += KEYS) {
         float4 s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f; /* a query each, 4 keys */
+#pragma unroll 1 /* more only costs registers: the inner loop is long enough */
         for (int column = 0; column < HEAD_DIM; column += STEP) {
             barrier(CLK_LOCAL_MEM_FENCE);
             load_transposed((__local float *)tile_q, q, q_ld, n_queries, column, scale);
@@ -136,25 +147,22 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention_local
         best = new_best;
 
         const float4 f = factors[ty];
-        for (int c = 0; c < PARTS; c++) {
-            acc[0][c] *= f.x;
-            acc[1][c] *= f.y;
-            acc[2][c] *= f.z;
-            acc[3][c] *= f.w;
-        }
+        r0 *= f.x;
+        r1 *= f.y;
+        r2 *= f.z;
+        r3 *= f.w;
+#pragma unroll 1
         for (int key = 0; key < KEYS; key += STEP) {
             barrier(CLK_LOCAL_MEM_FENCE);
             load_values(arena, v, v_ld, n_keys, block + key);
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int j = 0; j < STEP; j++) {
                 const float4 p = weights[(key + j) * LD4 + ty];
-                for (int c = 0; c < PARTS; c++) {
-                    const float4 x = arena[j * (HEAD_DIM / 4) + c * 16 + tx];
-                    acc[0][c] = fma((float4)(p.x), x, acc[0][c]);
-                    acc[1][c] = fma((float4)(p.y), x, acc[1][c]);
-                    acc[2][c] = fma((float4)(p.z), x, acc[2][c]);
-                    acc[3][c] = fma((float4)(p.w), x, acc[3][c]);
-                }
+                const float4 x = arena[j * (COLUMNS / 4) + tx];
+                r0 = fma((float4)(p.x), x, r0);
+                r1 = fma((float4)(p.y), x, r1);
+                r2 = fma((float4)(p.z), x, r2);
+                r3 = fma((float4)(p.w), x, r3);
             }
         }
     }
@@ -163,20 +171,17 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention_local
     if (quarter == 0) {
         ((__local float *)factors)[row] = sum == 0.0f ? 0.0f : 1.0f / sum;
 #ifdef LSE
-        if (row < n_queries) {
+        if (part == 0 && row < n_queries) {
             lse[lse_at + (q_row + (size_t)row) * (size_t)heads + (size_t)head] = best + log(sum);
         }
 #endif
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     const float4 f = factors[ty];
-    const float factor[4] = {f.x, f.y, f.z, f.w};
-    for (int r = 0; r < 4; r++) {
-        if (ty * 4 + r < n_queries) {
-            __global OUT *to = out + (size_t)(ty * 4 + r) * (size_t)out_ld;
-            for (int c = 0; c < PARTS; c++) {
-                STORE4(to + c * 64 + tx * 4, acc[r][c] * factor[r]);
-            }
-        }
-    }
+    out += (size_t)(ty * 4) * (size_t)out_ld;
+    const int n_left = n_queries - ty * 4;
+    store_columns(out, r0 * f.x, tx, n_left > 0);
+    store_columns(out + out_ld, r1 * f.y, tx, n_left > 1);
+    store_columns(out + 2 * (size_t)out_ld, r2 * f.z, tx, n_left > 2);
+    store_columns(out + 3 * (size_t)out_ld, r3 * f.w, tx, n_left > 3);
 }

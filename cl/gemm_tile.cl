@@ -27,7 +27,7 @@
 #define MWG     64
 #define NWG     64
 #define KWG     16
-#define MDIM    8
+#define MDIM    16
 #define NDIM    16
 #define VWM     4
 #define VWN     4
@@ -221,6 +221,10 @@ static void multiply(const __local float *a_tile, const __local float *b_tile, i
 }
 
 /* x [m, k], w: this tile's n rows; offsets in elements; partial [m, n] fp32. */
+/* The host names the smallest sub-group of a device that lets it choose: it leaves an item the most registers. */
+#ifdef SUB_GROUP
+__attribute__((intel_reqd_sub_group_size(SUB_GROUP)))
+#endif
 __kernel __attribute__((reqd_work_group_size(NDIM, MDIM, 1))) void
 gemm_tile(int m, int n, int k, const __global float *x, ulong x_offset, int x_ld,
           const __global wtype *w, ulong w_offset, int w_ld, const __global float *bias,

@@ -25,6 +25,30 @@ static void fill_max_items(ivl__device *device)
     }
 }
 
+/* CL_DEVICE_SUB_GROUP_SIZES_INTEL of cl_intel_required_subgroup_size: an array, as long as it is.
+ */
+#define SUB_GROUP_SIZES     0x4108
+#define MAX_SUB_GROUP_SIZES 8
+
+/* Lanes share a thread's registers: the smallest sub-group leaves an item the most of them. */
+static void fill_sub_group(ivl__device *device)
+{
+    size_t sizes[MAX_SUB_GROUP_SIZES];
+
+    for (size_t n = 1; !device->caps.cpu && n <= MAX_SUB_GROUP_SIZES; n++) {
+        if (!ivl__cl_device_value(device->info.device_id, SUB_GROUP_SIZES, sizes,
+                                  n * sizeof sizes[0])) {
+            continue;
+        }
+        for (size_t i = 0; i < n; i++) {
+            if (device->caps.sub_group == 0 || sizes[i] < device->caps.sub_group) {
+                device->caps.sub_group = (uint32_t)sizes[i];
+            }
+        }
+        return;
+    }
+}
+
 static void fill_caps(ivl__device *device)
 {
     const ivl__device_info *info = &device->info;
@@ -52,6 +76,7 @@ static void fill_caps(ivl__device *device)
     caps->event_times = true;
     caps->clblast = true;
     fill_max_items(device);
+    fill_sub_group(device);
     ivl__quirks_apply(info, caps);
     device->cl.ledger.max_buffer = caps->max_alloc;
 }

@@ -64,6 +64,7 @@ typedef struct ivl__caps {
     uint64_t global_mem, max_alloc, local_mem;
     size_t max_work_group, max_items[3], base_align_bytes;
     uint32_t compute_units;
+    uint32_t sub_group; /* smallest that a kernel may require, 0 where a GPU offers no choice */
 } ivl__caps;
 
 typedef struct ivl__device_options {

@@ -26,8 +26,11 @@
 /* ---- parameters -------------------------------------------------------------------------- */
 
 /* mwg nwg kwg, mdim ndim, vwm vwn vwk, pad, rowwise, prefetch, unroll. Not measured on a GPU yet,
- * apart from what their comments say. */
+ * apart from what their comments say. The first is what every GPU takes without a measurement: no
+ * compiler spills its registers (tests/ci/offline_compile.sh). The second holds twice the sums an
+ * item, too many for 128 registers a thread; only a measurement chooses it. */
 static const ivl__gemm_tile_params sets[] = {
+    {64, 64, 16, 16, 16, 4, 4, 4, 4, 0, 1, 4},
     {64, 64, 16, 8, 16, 4, 4, 4, 4, 0, 1, 4},
 };
 
@@ -213,15 +216,22 @@ static ivl_status get_kernel(ivl__gemm *gemm, const ivl__gemm_call *call,
     const bool aligned = call->layout == IVL__GEMM_NT && o->x_at % vector == 0 &&
                          o->w_at % vector == 0 && (uint64_t)o->k % vector == 0;
     const int w_type = call->w->dtype == IVL_F32 ? 0 : call->w->dtype == IVL_F16 ? 1 : 2;
+    const uint32_t sub_group = gemm->device->caps.sub_group;
     char defines[400];
+    int length;
 
-    snprintf(defines, sizeof defines,
-             "-DLAYOUT=%d -DWTYPE=%d -DALIGNED=%d -DGELU=%d -DMWG=%d -DNWG=%d -DKWG=%d -DMDIM=%d "
-             "-DNDIM=%d -DVWM=%d -DVWN=%d -DVWK=%d -DPAD=%d -DROWWISE=%d -DPREFETCH=%d "
-             "-DKUNROLL=%d",
-             (int)call->layout, w_type, aligned, call->epilogue == IVL__EPILOGUE_GELU, p->mwg,
-             p->nwg, p->kwg, p->mdim, p->ndim, p->vwm, p->vwn, p->vwk, p->pad, p->rowwise,
-             p->prefetch, p->unroll);
+    length = snprintf(
+        defines, sizeof defines,
+        "-DLAYOUT=%d -DWTYPE=%d -DALIGNED=%d -DGELU=%d -DMWG=%d -DNWG=%d -DKWG=%d -DMDIM=%d "
+        "-DNDIM=%d -DVWM=%d -DVWN=%d -DVWK=%d -DPAD=%d -DROWWISE=%d -DPREFETCH=%d "
+        "-DKUNROLL=%d",
+        (int)call->layout, w_type, aligned, call->epilogue == IVL__EPILOGUE_GELU, p->mwg, p->nwg,
+        p->kwg, p->mdim, p->ndim, p->vwm, p->vwn, p->vwk, p->pad, p->rowwise, p->prefetch,
+        p->unroll);
+    if (sub_group > 0) {
+        snprintf(defines + length, sizeof defines - (size_t)length, " -DSUB_GROUP=%u",
+                 (unsigned)sub_group);
+    }
     return ivl__kernel_get(gemm->device, "gemm_tile.cl", defines, "gemm_tile", kernel, error);
 }
 

@@ -16,6 +16,7 @@ typedef struct attention_variant {
     const char *name, *file, *kernel;
     const char *defines;
     size_t queries; /* per work-group */
+    int columns;    /* of the result per work-group, 0: a whole head */
     size_t items;
     size_t local_bytes;
 } attention_variant;
@@ -23,10 +24,10 @@ typedef struct attention_variant {
 enum { VARIANT_CPU, VARIANT_CPU_BF16, VARIANT_LOCAL, VARIANT_PLAIN, N_VARIANTS };
 
 static const attention_variant variants[N_VARIANTS] = {
-    {"cpu", "attention_cpu.cl", "attention_cpu", "", 48, 1, 0},
-    {"cpu-bf16", "attention_cpu.cl", "attention_cpu", " -DBF16_DOT=1", 48, 1, 0},
-    {"local", "attention_local.cl", "attention_local", "", 64, 256, 29000},
-    {"plain", "attention_plain.cl", "attention_plain", "", 1, 64, 2048},
+    {"cpu", "attention_cpu.cl", "attention_cpu", "", 48, 0, 1, 0},
+    {"cpu-bf16", "attention_cpu.cl", "attention_cpu", " -DBF16_DOT=1", 48, 0, 1, 0},
+    {"local", "attention_local.cl", "attention_local", "", 64, 64, 256, 29000},
+    {"plain", "attention_plain.cl", "attention_plain", "", 1, 0, 64, 2048},
 };
 
 static bool fits(const ivl__device *device, const attention_variant *variant)
@@ -176,7 +177,8 @@ ivl_status ivl__op_attention(ivl__device *device, const ivl__attention_call *cal
         return status;
     }
     groups[0] = ivl__ceil_div((size_t)call->max_queries, chosen->queries);
-    groups[1] = (size_t)call->heads;
+    groups[1] = (size_t)call->heads *
+                (chosen->columns ? (size_t)(call->head_dim / chosen->columns) : 1);
     groups[2] = (size_t)call->sequences;
     items[0] = chosen->items;
     items[1] = items[2] = 1;

@@ -5,7 +5,7 @@
 # with none at all the step is skipped (77).
 set -eu
 cd "$(dirname "$0")/../.."
-tools=$PWD/build/tools
+tools=$PWD/build/tools/
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -62,12 +62,15 @@ intel() {
 }
 
 every() { # VENDOR CHIP...
-    local vendor=$1 chip file words
+    local vendor=$1 chip file only words
     shift
     while read -r -a words; do
         case ${words[0]:-#} in '#'* | cpu) continue ;; esac
+        only=
+        case ${words[0]} in @*) only=,${words[0]#@}, words=("${words[@]:1}") ;; esac
         file=${words[0]}
         for chip; do
+            case ${only:-,$chip,} in *",$chip,"*) ;; *) continue ;; esac
             "$vendor" "$chip" "$file" "${words[@]:1}"
             compiled=$((compiled + 1))
         done
@@ -75,7 +78,7 @@ every() { # VENDOR CHIP...
 }
 
 for file in cl/*.cl; do
-    grep -qE "^(cpu )?${file#cl/}( |\$)" tests/ci/offline_variants.txt || case $file in
+    grep -qE "^((cpu|@[^ ]*) )?${file#cl/}( |\$)" tests/ci/offline_variants.txt || case $file in
     cl/exp_values.cl | cl/probe_bf16_dot.cl | cl/gemm_cpu*.cl) ;;
     *) echo "offline: no variant of $file is listed"; failed=1 ;;
     esac
