@@ -56,6 +56,11 @@ static ivl_status choose_variant(const ivl__device *device, const char *name, in
         return ivl__fail(error, IVL_INVALID_ARGUMENT,
                          "attention: no variant '%s' (cpu, cpu-bf16, local, plain)", name);
     }
+    if ((chosen == VARIANT_CPU || chosen == VARIANT_CPU_BF16) && !device->caps.cpu) {
+        return ivl__fail(error, IVL_UNSUPPORTED,
+                         "attention: variant '%s' is made for CPUs, not for %s", name,
+                         device->info.name);
+    }
     if (chosen == VARIANT_CPU_BF16 && !device->caps.x86_bf16_dot) {
         return ivl__fail(error, IVL_UNSUPPORTED,
                          "attention: variant 'cpu-bf16' needs vdpbf16ps, which %s has not",

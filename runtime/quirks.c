@@ -31,8 +31,8 @@ static void no_event_times(ivl__caps *caps)
 
 static void small_local_memory(ivl__caps *caps)
 {
-    if (caps->local_mem > 32768) {
-        caps->local_mem = 32768;
+    if (caps->local_mem > 28672) {
+        caps->local_mem = 28672;
     }
 }
 
@@ -50,6 +50,11 @@ static void below_4_gib(ivl__caps *caps)
     if (caps->max_alloc > most) {
         caps->max_alloc = most;
     }
+}
+
+static void no_vectors(ivl__caps *caps)
+{
+    caps->cpu = false;
 }
 
 static void software(ivl__device_info *info)
@@ -89,7 +94,7 @@ static const quirk quirks[] = {
      .platform = "rusticl",
      .caps = small_local_memory,
      .reason = "rusticl accepts kernels with more local memory than it reports and runs them "
-               "wrongly"},
+               "wrongly; some kernels count twice, so that 28 of 32 KiB are too many"},
     {.name = "loops-end-at-65535",
      .platform = "rusticl",
      .driver = "22.",
@@ -103,6 +108,11 @@ static const quirk quirks[] = {
      .device = "llvmpipe",
      .info = software,
      .reason = "runs on the processor, slower than the CPU drivers; used only when asked for"},
+    {.name = "vectors-taken-apart",
+     .device = "llvmpipe",
+     .caps = no_vectors,
+     .reason = "vectors are taken apart before they are compiled, and a kernel of CPUs takes "
+               "minutes; the kernels of GPUs are used"},
     {.name = "simulator",
      .platform = "Oclgrind",
      .info = software,

@@ -158,6 +158,7 @@ static ivl_status attention_cpu(ivl__trial *t, ivl_error *error)
 {
     static const int head_dims[2] = {64, 128};
 
+    IVL__TRY(ivl__op_attention_check(t->device, "cpu", head_dims[0], error));
     return variant_test(t, "cpu", head_dims, 2, error);
 }
 

@@ -47,13 +47,11 @@ static bool narrow(const char *variant)
     return strcmp(variant, "cpu-bf16") == 0;
 }
 
+/* Whether the device has the variant, and by itself would take it for some call: those of CPUs are
+ * not tried on GPUs. */
 static bool applies(const char *variant, int head_dim)
 {
-    if (narrow(variant)) {
-        return device->caps.x86_bf16_dot;
-    }
-    return strcmp(variant, "local") != 0 ||
-           ((head_dim == 64 || head_dim == 128) && device->caps.max_work_group >= 256);
+    return ivl__op_attention_check(device, variant, head_dim, NULL) == IVL_OK;
 }
 
 static float to_bf16(float x)

@@ -59,14 +59,16 @@ static void fill_values(float *x, size_t n)
 static void gelu_matches(void **state)
 {
     const size_t n = test_tiny() ? 64 : 1 << 20;
-    const size_t lanes[3] = {16, 8, 1};
+    const size_t lanes[3] = {1, 8, 16};
+    /* Only the kernels of CPUs take several values at once. */
+    const size_t n_lanes = device->caps.cpu ? 3 : 1;
     float *x = malloc(n * sizeof *x), *y = malloc(n * sizeof *y), *first = malloc(n * sizeof *y);
     double worst = 0.0;
 
     (void)state;
     assert_true(x && y && first);
     fill_values(x, n);
-    for (size_t l = 0; l < 3; l++) {
+    for (size_t l = 0; l < n_lanes; l++) {
         run_lanes(lanes[l], x, l ? y : first, n);
         if (l) {
             assert_memory_equal(first, y, n * sizeof *y);

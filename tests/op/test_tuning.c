@@ -280,6 +280,7 @@ static void wrong_candidates_are_not_chosen(void **state)
     ivl__gemm gemm = open_auto();
     unsigned char *text;
     size_t bytes;
+    int measured;
     ivl_error error = {0};
 
     (void)state;
@@ -294,7 +295,8 @@ static void wrong_candidates_are_not_chosen(void **state)
     assert_int_equal(n_warnings, 4);
     assert_non_null(strstr(last_warning, "wrong numbers"));
     assert_int_equal(wrong_runs, 4);
-    assert_int_equal(slow_runs, 4);
+    assert_true(slow_runs >= 4); /* more where `tile` takes longer than the delay */
+    measured = slow_runs;
     assert_null(gemm.scratch);
     /* The next start reads. */
     assert_ok(ivl__file_read(kept_path(), 65536, &text, &bytes, &error), error);
@@ -304,7 +306,7 @@ static void wrong_candidates_are_not_chosen(void **state)
     gemm = open_auto();
     assert_ok(ivl__gemm_tune(&gemm, &r, &error), error);
     assert_int_equal(gemm.n_choices, 2);
-    assert_int_equal(slow_runs, 4);
+    assert_int_equal(slow_runs, measured);
     ivl__gemm_close(&gemm);
     device->options.cache_dir = NULL;
 }
@@ -326,7 +328,7 @@ static void check_damage(const char *text, size_t bytes, const char *message)
     assert_ok(ivl__gemm_tune(&gemm, &r, &error), error);
     assert_int_equal(n_warnings, 1);
     assert_non_null(strstr(last_warning, message));
-    assert_int_equal(slow_runs, 4);
+    assert_true(slow_runs >= 4);
     assert_int_equal(gemm.n_choices, 2);
     ivl__gemm_close(&gemm);
     assert_ok(ivl__file_read(kept_path(), 65536, &now, &bytes, &error), error);
