@@ -44,9 +44,12 @@ static inline float norm_scale(float squares, int width, float eps)
 
 #ifndef GROUP
 
+/* Lanes by name, not .lo and .hi: the same instructions, and Oclgrind 21.10 takes word 11
+ * of any shuffle for uninitialised. */
 static inline float sum_16(float16 v)
 {
-    const float8 a = v.lo + v.hi;
+    const float8 a = (float8)(v.s0, v.s1, v.s2, v.s3, v.s4, v.s5, v.s6, v.s7) +
+                     (float8)(v.s8, v.s9, v.sa, v.sb, v.sc, v.sd, v.se, v.sf);
     const float4 b = a.lo + a.hi;
     const float2 c = b.lo + b.hi;
     return c.x + c.y;

@@ -2,6 +2,10 @@
 # Runs the op tests on tiny shapes inside Oclgrind: oclgrind.sh BUILD. Races and uninitialised values in separate
 # runs, because reports of one use up the budget of the other. Findings are read from the log: the exit status
 # says nothing about them. A test in which Oclgrind crashes must be named in oclgrind_crashes.txt.
+#
+# Oclgrind 21.10's check for uninitialised values knows no `freeze`, which LLVM puts in when it optimises, takes
+# word 11 (from 0) of every shuffle for uninitialised, and reads beyond its memory for lanes that a shuffle leaves
+# open. Kernels are built for it as they are for other compilers than clang, and not optimised.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 tests=$here/..
@@ -18,10 +22,11 @@ ran=0
 
 # one PROGRAM CHECK: findings fail, a crash fails unless its name is listed.
 one() {
-    local name=${1##*/} log status=0
+    local name=${1##*/} log status=0 options=
     log=$logs/$name$2.log
     rm -f "$log"
-    timeout 240 "$oclgrind" --max-errors 20 --log "$log" "$2" "$1" >"$log.out" 2>&1 || status=$?
+    [ "$2" != --uninitialized ] || options="-cl-opt-disable -U__clang__"
+    timeout 240 "$oclgrind" --max-errors 20 --log "$log" --build-options "$options" "$2" "$1" >"$log.out" 2>&1 || status=$?
     ran=$((ran + 1))
     if [ -f "$log" ] && grep -qE 'Invalid|race|ninitialized|divergence' "$log"; then
         echo "$name $2: findings"
@@ -40,6 +45,11 @@ one() {
 
 while read -r program; do
     for check in --data-races --uninitialized; do
+        # Whole matrices by kernels that are not optimised, only to compare their times.
+        if [ "${program##*/} $check" = "test_tuning --uninitialized" ]; then
+            echo "test_tuning --uninitialized: SKIPPED: minutes of the simulator; test_gemm checks its kernels"
+            continue
+        fi
         one "$program" "$check"
     done
 done < <(sed -n 's/^ivl_test(\([a-z0-9_]*\) op.*/\1/p' op.cmake | while read -r name; do echo "$build/tests/$name"; done)
