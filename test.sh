@@ -80,7 +80,7 @@ as_user cmake --preset "$preset"
 as_user cmake --build "build/$preset"
 
 steps=(own_device:900 host:600 pocl:900)
-[ "$all" = yes ] && steps+=(quickstart:600 package:300 intel:600 rusticl:600 oclgrind:600 offline:600 sanitize:1200 fuzz:900)
+[ "$all" = yes ] && steps+=(quickstart:600 package:300 intel:600 rusticl:600 oclgrind:900 offline:600 sanitize:1200 fuzz:900)
 for step in "${steps[@]}"; do
     name=${step%:*}
     printf 'add_test(%s bash "%s/tests/ci/step.sh" %s)\nset_tests_properties(%s PROPERTIES TIMEOUT %s SKIP_RETURN_CODE 77)\n' \

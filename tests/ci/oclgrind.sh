@@ -26,7 +26,7 @@ one() {
     log=$logs/$name$2.log
     rm -f "$log"
     [ "$2" != --uninitialized ] || options="-cl-opt-disable -U__clang__"
-    timeout 240 "$oclgrind" --max-errors 20 --log "$log" --build-options "$options" "$2" "$1" >"$log.out" 2>&1 || status=$?
+    timeout 400 "$oclgrind" --max-errors 20 --log "$log" --build-options "$options" "$2" "$1" >"$log.out" 2>&1 || status=$?
     ran=$((ran + 1))
     if [ -f "$log" ] && grep -qE 'Invalid|race|ninitialized|divergence' "$log"; then
         echo "$name $2: findings"
