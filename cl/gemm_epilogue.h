@@ -3,6 +3,7 @@
  * In: -DGELU=1 builds the GELU epilogue in; bias, scale, residual and the output's type are run-time
  * arguments, uniform over a launch. Vectors bias and scale are fp32 [n].
  */
+#include "gelu.h"
 
 /* Values of the arguments `flags` (a sum) and `y_type` (as ivl_dtype of the host). */
 #define HAS_BIAS     1
@@ -37,7 +38,7 @@ static void store_result(__global void *y, ulong at, int y_type, float sum, int 
         value += bias[col];
     }
 #if GELU
-    value = 0.5f * value * (1.0f + erf(value * M_SQRT1_2_F));
+    value = gelu_1(value);
 #endif
     if (flags & HAS_SCALE) {
         value *= scale[col];
