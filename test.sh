@@ -79,8 +79,8 @@ say "building (build/$preset)"
 as_user cmake --preset "$preset"
 as_user cmake --build "build/$preset"
 
-steps=(own_device:900 host:600 pocl:900)
-[ "$all" = yes ] && steps+=(quickstart:600 package:300 intel:600 rusticl:600 oclgrind:900 offline:600 sanitize:1200 fuzz:900)
+steps=(own_device:1500 host:900 pocl:1500)
+[ "$all" = yes ] && steps+=(quickstart:900 package:300 intel:1200 rusticl:900 oclgrind:1200 offline:900 sanitize:1800 fuzz:1200)
 for step in "${steps[@]}"; do
     name=${step%:*}
     printf 'add_test(%s bash "%s/tests/ci/step.sh" %s)\nset_tests_properties(%s PROPERTIES TIMEOUT %s SKIP_RETURN_CODE 77)\n' \
