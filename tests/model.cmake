@@ -3,6 +3,7 @@ ivl_test(test_golden model)
 ivl_test(test_session model)
 ivl_test(test_selftest model)
 ivl_test(test_faults model)
+ivl_test(test_full_size model)
 
 # The worked example of the documents: knows the public header alone.
 add_executable(example_embed ${CMAKE_SOURCE_DIR}/docs/examples/embed.c)
