@@ -191,6 +191,51 @@ static void remove_weights(ivl_session *s)
     s->residency = NULL;
 }
 
+/* ---- less memory than the driver told ---------------------------------------------------------
+ */
+
+/* A share of what did not fit that is tried next. */
+#define NEXT_BUDGET 0.75
+
+static ivl_status place_once(ivl_session *s, ivl_error *error)
+{
+    if (!s->residency || !ivl__residency_serves(s->residency, &s->plan)) {
+        remove_weights(s);
+        IVL__TRY(place_weights(s, error));
+    }
+    return make_activations(s, error);
+}
+
+/* Another plan, below what the device did not give; false where there is none. */
+static bool plan_smaller(ivl_session *s, const ivl_error *why)
+{
+    const uint64_t before = s->plan.peak_bytes;
+    ivl_error detail = {0};
+
+    free_activations(s);
+    s->most_memory = (uint64_t)(NEXT_BUDGET * (double)before);
+    if (ivl__session_plan(s, s->vit.width, s->vit.height, s->vit.normalized_pixels, &detail) !=
+        IVL_OK) {
+        return false;
+    }
+    ivl__log(IVL_LOG_WARNING, "%s; planning for %.0f instead of %.0f MiB", why->message,
+             (double)s->plan.peak_bytes / 0x1p20, (double)before / 0x1p20);
+    return true;
+}
+
+/* Weights and activations where the plan says. Drivers promise more than they have, and others use
+ * the device too: then smaller plans are tried. */
+static ivl_status place(ivl_session *s, ivl_error *error)
+{
+    ivl_error detail = {0};
+    ivl_status status;
+
+    do {
+        status = place_once(s, &detail);
+    } while (status == IVL_OUT_OF_DEVICE_MEMORY && plan_smaller(s, &detail));
+    return status == IVL_OK ? status : ivl__fail(error, status, "%s", detail.message);
+}
+
 static ivl_status open_session(ivl_session *s, bool measure, ivl_error *error)
 {
     const ivl__vit_config *vit = &s->model->config.vit;
@@ -248,10 +293,7 @@ ivl_status ivl_session_open(const ivl_model *model, const ivl_session_options *o
         status = upload_vectors(s, error);
     }
     if (status == IVL_OK) {
-        status = place_weights(s, error);
-    }
-    if (status == IVL_OK) {
-        status = make_activations(s, error);
+        status = place(s, error);
     }
     if (status != IVL_OK) {
         ivl_session_free(s);
@@ -516,12 +558,9 @@ static ivl_status fit_pictures(ivl_session *s, const ivl_images *images, ivl_err
         return IVL_OK;
     }
     free_activations(s);
+    s->most_memory = 0;
     IVL__TRY(ivl__session_plan(s, images->width, images->height, normalized, error));
-    if (!s->residency || !ivl__residency_serves(s->residency, &s->plan)) {
-        remove_weights(s);
-        IVL__TRY(place_weights(s, error));
-    }
-    return make_activations(s, error);
+    return place(s, error);
 }
 
 ivl_status ivl_run(ivl_session *s, const ivl_images *images, ivl_output *outputs, size_t n_outputs,

@@ -104,6 +104,9 @@ static ivl_status find_budget(const ivl_session *s, ivl__plan_request *r, ivl_er
                          (double)r->budget / 0x1p30, s->device->info.index, s->device->info.name,
                          (double)most / 0x1p30);
     }
+    if (s->most_memory && s->most_memory < r->budget) {
+        r->budget = s->most_memory;
+    }
     return IVL_OK;
 }
 

@@ -292,12 +292,72 @@ static void at_a_change_of_size(void **state)
     ivl__free(large.values);
 }
 
+/* ---- less memory than told ------------------------------------------------------------------ */
+
+static int warnings;
+
+static void count_warnings(void *user, ivl_log_level level, const char *text)
+{
+    (void)user;
+    warnings += level == IVL_LOG_WARNING && strstr(text, "planning for") != NULL;
+}
+
+/* Each buffer of a session may be the one that the device does not give: a smaller plan serves. */
+static void smaller_plans_are_tried(void **state)
+{
+    ivl_session_options options = golden_options();
+    ivl_images images = pictures();
+    ivl_model *model = golden_open_model(MODEL);
+    golden_outputs want;
+    golden_outputs got;
+    ivl_plan full;
+    ivl_error error = {0};
+    ivl_session *session;
+    int smaller = 0;
+
+    (void)state;
+    options.residency = IVL_RESIDENCY_STREAM;
+    options.batch = 16;
+    session = golden_open(model, &options);
+    ivl_session_get_plan(session, &full);
+    golden_outputs_make(&want, LAYERS, IMAGES, TOKENS, WIDTH);
+    golden_outputs_make(&got, LAYERS, IMAGES, TOKENS, WIDTH);
+    assert_ok(ivl_run(session, &images, want.taps, (size_t)want.n, &error), error);
+    ivl_session_free(session);
+    ivl_set_log(count_warnings, NULL);
+    for (int64_t n = 0; n < 16; n++) {
+        ivl_plan plan;
+        ivl_status status;
+
+        warnings = 0;
+        ivl__cl_fail("clCreateBuffer", n, false, CL_MEM_OBJECT_ALLOCATION_FAILURE);
+        status = ivl_session_open(model, &options, &session, &error);
+        ivl__cl_fail(NULL, -1, false, CL_SUCCESS);
+        if (status != IVL_OK) { /* buffers that are not in a plan: the self-test's, vectors */
+            assert_int_equal(status, IVL_OUT_OF_DEVICE_MEMORY);
+            continue;
+        }
+        ivl_session_get_plan(session, &plan);
+        assert_true(warnings == 0 || plan.peak_bytes <= full.peak_bytes / 4 * 3);
+        smaller += warnings;
+        assert_ok(ivl_run(session, &images, got.taps, (size_t)got.n, &error), error);
+        golden_outputs_equal(&got, &want, "a smaller plan");
+        ivl_session_free(session);
+    }
+    ivl_set_log(NULL, NULL);
+    assert_true(smaller >= 5); /* two slots, pictures, residual rows, normed rows, ... */
+    golden_outputs_free(&got);
+    golden_outputs_free(&want);
+    ivl_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(from_open_to_close),
         cmocka_unit_test(again_in_one_session),
         cmocka_unit_test(at_a_change_of_size),
+        cmocka_unit_test(smaller_plans_are_tried),
     };
 
     return cmocka_run_group_tests_name("faults", tests, setup, teardown);
