@@ -59,7 +59,7 @@ static uint16 load_words(const __global wtype *w)
     const uint8 low = as_uint8(vload16(0, w));
     const uint8 high = as_uint8(vload16(1, w));
 
-    return JOIN(low, high);
+    return JOIN_LANES(low, high);
 #elif BF16_DOT
     const float16 a = WIDE16(w);
     const float16 b = WIDE16(w + 16);

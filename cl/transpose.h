@@ -3,16 +3,17 @@
  * Every index is a constant, so that the rows stay in registers where these hold 16 words; each step is one
  * instruction there. Plain moves of bits: any 32-bit type may pass through as uint.
  */
+/* JOIN_LANES: 8 words, then 8 more. */
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#define JOIN(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+#define JOIN_LANES(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 #else
 #define SHUFFLE(a, b, ...) shuffle2(a, b, (uint16)(__VA_ARGS__))
-#define JOIN(a, b)                                                                                 \
+#define JOIN_LANES(a, b)                                                                             \
     (uint16)((a).s0, (a).s1, (a).s2, (a).s3, (a).s4, (a).s5, (a).s6, (a).s7, (b).s0, (b).s1, (b).s2, \
              (b).s3, (b).s4, (b).s5, (b).s6, (b).s7)
 #endif
-/* JOIN: 8 words, then 8 more. */
+
 /* Each of these is one instruction where registers hold 16 words. They interleave words and pairs
  * of words within quarters, and pick quarters. */
 #define WORDS_LOW(a, b) \
