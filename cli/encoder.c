@@ -101,7 +101,10 @@ static ivl_status apply_recorded(const cli_encoder_options *o, const json_t *rec
         session->precision = strcmp(precision, "exact") == 0 ? IVL_PRECISION_EXACT
                                                              : IVL_PRECISION_FAST;
     }
-    if (gemm && (!session->gemm || strcmp(session->gemm, "auto") == 0)) {
+    /* Several backends ("tile+clblast") are a tuning's choice, which is kept beside the programs;
+     * a file that is given decides itself. */
+    if (gemm && !strchr(gemm, '+') && !session->tuning_file &&
+        (!session->gemm || strcmp(session->gemm, "auto") == 0)) {
         session->gemm = gemm;
     }
     if (session->batch == 0 && json_is_integer(batch) && json_integer_value(batch) > 0 &&

@@ -67,6 +67,14 @@ for signal in INT TERM; do
     expect_that "after SIG$signal the bytes are those of one run" same_as_whole $signal
 done
 
+# ---- a pinned tuning goes on as well: it names the backends itself
+echo 'internvl-tuning 1' >"$tmp/pinned.txt"
+begin "$tmp/pinned.npy" $model --tuning "$tmp/pinned.txt"
+kill -9 "$pid"
+finish 2>/dev/null
+expect_exit 3 embed $model @"$tmp/list" -o "$tmp/pinned.npy" --batch $batch --tuning "$tmp/pinned.txt"
+expect_that 'with a pinned tuning the bytes are those of one run' same_as_whole pinned
+
 # ---- inputs appended at the end go on, others are refused
 head -n 50 "$tmp/list" >"$tmp/shorter"
 expect_exit 3 embed $model @"$tmp/shorter" -o "$tmp/grown.npy" --batch $batch -q
