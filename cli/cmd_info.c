@@ -242,7 +242,20 @@ static const char *residency_text(ivl_residency residency)
     return "auto";
 }
 
-static void print_plan(const ivl_plan *p)
+/* Where `auto` maps the weights, a budget below their size means slots, which count. */
+static void print_minimum(const ivl_plan *p, bool automatic)
+{
+    bool streams = automatic && p->residency == IVL_RESIDENCY_MAPPED &&
+                   p->minimum_budget < p->weight_bytes;
+
+    printf("              %12s  is the smallest --device-memory that works%s\n",
+           size_text(p->minimum_budget), streams ? ": below the size of the" : "");
+    if (streams) {
+        printf("              %12s  weights they are streamed, and the slots count\n", "");
+    }
+}
+
+static void print_plan(const ivl_plan *p, bool automatic)
 {
     printf("\nplan for %s (%s)\n", p->device, p->platform);
     printf("  residency   %s\n", residency_text(p->residency));
@@ -260,8 +273,7 @@ static void print_plan(const ivl_plan *p)
     if (p->mapped_bytes) {
         printf("              %12s  mapped, outside of the budget\n", size_text(p->mapped_bytes));
     }
-    printf("              %12s  is the smallest --device-memory that works\n",
-           size_text(p->minimum_budget));
+    print_minimum(p, automatic);
     printf("  per batch   %12s  uploaded\n", size_text(p->streamed_per_pass));
 }
 
@@ -279,11 +291,11 @@ static void print_tensors(const ivl_model *model)
     }
 }
 
-static int print_text(const request *r, const facts *f)
+static int print_text(const request *r, const facts *f, bool automatic)
 {
     print_model(r, f);
     if (f->planned) {
-        print_plan(&f->plan);
+        print_plan(&f->plan, automatic);
     }
     if (r->tensors) {
         print_tensors(f->model);
@@ -374,7 +386,8 @@ static int run(const cli_globals *globals, int argc, char **argv)
         return cli_fail(&error);
     }
     plan_code = make_plan(globals, &f);
-    code = r.json ? print_json(&r, &f) : print_text(&r, &f);
+    code = r.json ? print_json(&r, &f)
+                  : print_text(&r, &f, globals->residency == IVL_RESIDENCY_AUTO);
     ivl_model_free(f.model);
     return plan_code ? plan_code : code;
 }

@@ -143,7 +143,10 @@ expect_exit 0 info golden/vit_rms --device-memory "$least"
 expect_exit 5 info golden/vit_rms --device-memory $((least - 1))
 expect_exit 0 info golden/vit_rms
 expect_stdout '^plan for '
-expect_stdout 'is the smallest --device-memory that works'
+expect_stdout 'is the smallest --device-memory that works: below the size of the'
+expect_stdout 'weights they are streamed, and the slots count'
+expect_exit 0 info golden/vit_rms --residency mapped
+expect_stdout 'is the smallest --device-memory that works$'
 expect_exit 0 info golden/vit_rms --json --residency stream
 expect_json '.plan | .residency == "stream" and .streamed_per_batch == .weight_bytes and .mapped_bytes == 0'
 expect_exit 0 info golden/vit_rms --json --residency resident
