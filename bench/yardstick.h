@@ -15,6 +15,7 @@ typedef struct bench_peak {
     cl_mem out;
 } bench_peak;
 
+/* IVL_UNSUPPORTED on devices that are no CPUs: vectors of 16 in 24 registers are a processor's. */
 ivl_status bench_peak_open(ivl__device *device, bench_peak *peak, ivl_error *error);
 void bench_peak_close(bench_peak *peak);
 /* Runs one to its end and tells how many operations that were. */
