@@ -64,18 +64,6 @@ ivl_status ivl__item_load(ivl__item *item, ivl_error *error)
     return IVL_OK;
 }
 
-void ivl__item_unload(ivl__item *item)
-{
-    ivl__free(item->tensor);
-    item->tensor = NULL;
-    /* Bytes that came through a pipe cannot be fetched again. */
-    if (item->file || item->path) {
-        ivl__free(item->bytes);
-        item->bytes = NULL;
-        item->n_bytes = 0;
-    }
-}
-
 void ivl__item_free(ivl__item *item)
 {
     if (!item) {

@@ -51,8 +51,6 @@ typedef struct ivl__item {
  * distinct items. A failure belongs to this input alone: IVL_IO_ERROR, IVL_BAD_INPUT or
  * IVL_OUT_OF_MEMORY, and for IVL__ITEM_FAILED IVL_BAD_INPUT with error_text. */
 ivl_status ivl__item_load(ivl__item *item, ivl_error *error);
-/* Frees what a load fetched, and keeps the rest. */
-void ivl__item_unload(ivl__item *item);
 /* Frees everything and zeroes the item; a zeroed item is fine. */
 void ivl__item_free(ivl__item *item);
 

@@ -153,25 +153,6 @@ static ivl_status add_data(ivl__npz_writer *w, ivl__zip_member *member, uint64_t
     return ivl__file_pwrite(w->fd, w->part, member->data_at + at, data, bytes, error);
 }
 
-static ivl_status add(ivl__npz_writer *w, const char *name, ivl__npy_type type,
-                      const uint64_t *shape, int rank, const void *data, ivl_error *error)
-{
-    unsigned char header[IVL__NPY_HEADER_BYTES];
-    size_t bytes = ivl__npy_type_bytes(type);
-    ivl__zip_member *member;
-
-    IVL__TRY(ivl__npy_header(type, shape, rank, header, error));
-    for (int i = 0; i < rank; i++) {
-        if (shape[i] > SIZE_MAX || !ivl__mul_size(bytes, (size_t)shape[i], &bytes)) {
-            return ivl__fail(error, IVL_INVALID_ARGUMENT, "npz: the shape of '%s' overflows", name);
-        }
-    }
-    IVL__TRY(begin_member(w, name, bytes + sizeof header, &member, error));
-    IVL__TRY(add_data(w, member, 0, header, sizeof header, error));
-    IVL__TRY(add_data(w, member, sizeof header, data, bytes, error));
-    return end_member(w, member, error);
-}
-
 /* Copies the open file in pieces. */
 static ivl_status copy_file(ivl__npz_writer *w, ivl__zip_member *member, int fd, const char *path,
                             ivl_error *error)
@@ -218,7 +199,7 @@ static ivl_status check_npy(int fd, const char *path, uint64_t bytes, ivl_error 
 static ivl_status add_open_file(ivl__npz_writer *w, const char *name, int fd, const char *path,
                                 ivl_error *error)
 {
-    ivl__zip_member *member;
+    ivl__zip_member *member = NULL;
     uint64_t bytes;
 
     IVL__TRY(ivl__file_bytes(fd, path, &bytes, error));
@@ -226,15 +207,6 @@ static ivl_status add_open_file(ivl__npz_writer *w, const char *name, int fd, co
     IVL__TRY(begin_member(w, name, bytes, &member, error));
     IVL__TRY(copy_file(w, member, fd, path, error));
     return end_member(w, member, error);
-}
-
-ivl_status ivl__npz_add(ivl__npz_writer *w, const char *name, ivl__npy_type type,
-                        const uint64_t *shape, int rank, const void *data, ivl_error *error)
-{
-    ivl_status status = add(w, name, type, shape, rank, data, error);
-
-    w->failed = w->failed || status != IVL_OK;
-    return status;
 }
 
 ivl_status ivl__npz_add_file(ivl__npz_writer *w, const char *name, const char *npy_path,

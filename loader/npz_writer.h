@@ -13,9 +13,7 @@ typedef struct ivl__npz_writer ivl__npz_writer;
 
 /* Creates path.part. */
 ivl_status ivl__npz_open(const char *path, ivl__npz_writer **writer, ivl_error *error);
-/* Adds member `name` (without ".npy") from memory, or the file at npy_path as it is. */
-ivl_status ivl__npz_add(ivl__npz_writer *writer, const char *name, ivl__npy_type type,
-                        const uint64_t *shape, int rank, const void *data, ivl_error *error);
+/* Adds the file at npy_path as it is as member `name` (without ".npy"). */
 ivl_status ivl__npz_add_file(ivl__npz_writer *writer, const char *name, const char *npy_path,
                              ivl_error *error);
 /* Writes the directory, syncs and renames. The writer is to be freed in any case. */

@@ -53,11 +53,6 @@ ivl_status ivl__record_part_add(ivl__record_part *part, const void *data, size_t
     return ivl__record_part_added(part, error);
 }
 
-uint64_t ivl__record_part_bytes(const ivl__record_part *part)
-{
-    return part->written + part->pending.bytes;
-}
-
 ivl_status ivl__record_part_flush(ivl__record_part *part, ivl_error *error)
 {
     if (part->pending.bytes == 0) {

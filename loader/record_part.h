@@ -25,8 +25,6 @@ ivl_status ivl__record_part_add(ivl__record_part *part, const void *data, size_t
                                 ivl_error *error);
 /* For what was put into `pending` directly. */
 ivl_status ivl__record_part_added(ivl__record_part *part, ivl_error *error);
-/* Bytes with those that are pending. */
-uint64_t ivl__record_part_bytes(const ivl__record_part *part);
 ivl_status ivl__record_part_flush(ivl__record_part *part, ivl_error *error);
 ivl_status ivl__record_part_sync(ivl__record_part *part, ivl_error *error);
 

@@ -217,48 +217,6 @@ void ivl__lockfile_release(const char *path, int fd)
     }
 }
 
-ivl_status ivl__file_publish(const char *path, const void *data, size_t bytes, bool replace,
-                             bool *existed, ivl_error *error)
-{
-    size_t room = strlen(path) + 64;
-    char *temporary = ivl__malloc(room);
-    ivl_status status;
-    int fd;
-
-    if (!temporary) {
-        return ivl__fail(error, IVL_OUT_OF_MEMORY, "cannot write '%s': out of memory", path);
-    }
-    /* The address of a local tells threads of one process apart. */
-    snprintf(temporary, room, "%s.%ld.%p.part", path, (long)getpid(), (void *)&fd);
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        status = io_fail(error, "create", temporary);
-        ivl__free(temporary);
-        return status;
-    }
-    status = ivl__fd_write(fd, temporary, data, bytes, error);
-    if (status == IVL_OK) {
-        status = ivl__file_sync(fd, temporary, error);
-    }
-    close(fd);
-    if (existed) {
-        *existed = false;
-    }
-    if (status == IVL_OK && replace) {
-        status = ivl__file_rename(temporary, path, error);
-    } else if (status == IVL_OK && link(temporary, path) != 0) {
-        if (errno != EEXIST) {
-            /* Some file systems have no links: the last of several writers wins there. */
-            status = ivl__file_exists(path) ? IVL_OK : ivl__file_rename(temporary, path, error);
-        } else if (existed) {
-            *existed = true;
-        }
-    }
-    unlink(temporary);
-    ivl__free(temporary);
-    return status;
-}
-
 /* ---- folders ----------------------------------------------------------------------------- */
 
 static ivl__entry_kind kind_of(const struct dirent *entry)

@@ -39,10 +39,6 @@ ivl_status ivl__file_remove(const char *path, ivl_error *error);
 ivl_status ivl__lockfile_take(const char *path, bool wait, int *fd, bool *busy, ivl_error *error);
 /* Removes the file and gives the lock back; fd < 0 is fine. */
 void ivl__lockfile_release(const char *path, int fd);
-/* Like ivl__file_replace, under a temporary name of this process and thread, and unless replace is
- * true an existing file is left as it is and *existed set. */
-ivl_status ivl__file_publish(const char *path, const void *data, size_t bytes, bool replace,
-                             bool *existed, ivl_error *error);
 
 /* ---- folders ----------------------------------------------------------------------------- */
 

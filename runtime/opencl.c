@@ -248,15 +248,6 @@ ivl_status ivl__cl_read(ivl__cl *cl, cl_command_queue queue, cl_mem buffer, size
     return ivl__cl_check(code, "clEnqueueReadBuffer", "download", error);
 }
 
-ivl_status ivl__cl_copy(ivl__cl *cl, cl_command_queue queue, cl_mem from, size_t from_offset,
-                        cl_mem to, size_t to_offset, size_t bytes, ivl_error *error)
-{
-    (void)cl;
-    return ivl__cl_check(
-        CALL(clEnqueueCopyBuffer, queue, from, to, from_offset, to_offset, bytes, 0, NULL, NULL),
-        "clEnqueueCopyBuffer", "copy", error);
-}
-
 ivl_status ivl__cl_fill(ivl__cl *cl, cl_command_queue queue, cl_mem buffer, const void *pattern,
                         size_t pattern_bytes, size_t offset, size_t bytes, ivl_error *error)
 {
@@ -267,27 +258,6 @@ ivl_status ivl__cl_fill(ivl__cl *cl, cl_command_queue queue, cl_mem buffer, cons
     return ivl__cl_check(CALL(clEnqueueFillBuffer, queue, buffer, pattern, pattern_bytes, offset,
                               bytes, 0, NULL, NULL),
                          "clEnqueueFillBuffer", "fill", error);
-}
-
-ivl_status ivl__cl_map(ivl__cl *cl, cl_mem buffer, size_t bytes, void **host, ivl_error *error)
-{
-    cl_int code = ivl__cl_injected("clEnqueueMapBuffer");
-    void *mapped = NULL;
-
-    if (code == CL_SUCCESS) {
-        mapped = clEnqueueMapBuffer(cl->compute, buffer, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0,
-                                    bytes, 0, NULL, NULL, &code);
-    }
-    if (code == CL_SUCCESS) {
-        *host = mapped;
-    }
-    return ivl__cl_check(code, "clEnqueueMapBuffer", "map", error);
-}
-
-ivl_status ivl__cl_unmap(ivl__cl *cl, cl_mem buffer, void *host, ivl_error *error)
-{
-    return ivl__cl_check(CALL(clEnqueueUnmapMemObject, cl->compute, buffer, host, 0, NULL, NULL),
-                         "clEnqueueUnmapMemObject", "unmap", error);
 }
 
 /* ---- order ------------------------------------------------------------------------------- */

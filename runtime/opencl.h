@@ -79,13 +79,8 @@ ivl_status ivl__cl_write(ivl__cl *cl, cl_command_queue queue, cl_mem buffer, siz
 ivl_status ivl__cl_read(ivl__cl *cl, cl_command_queue queue, cl_mem buffer, size_t offset,
                         void *host, size_t bytes, cl_uint n_wait, const cl_event *wait,
                         cl_event *event, ivl_error *error);
-ivl_status ivl__cl_copy(ivl__cl *cl, cl_command_queue queue, cl_mem from, size_t from_offset,
-                        cl_mem to, size_t to_offset, size_t bytes, ivl_error *error);
 ivl_status ivl__cl_fill(ivl__cl *cl, cl_command_queue queue, cl_mem buffer, const void *pattern,
                         size_t pattern_bytes, size_t offset, size_t bytes, ivl_error *error);
-/* Pinned staging: maps a CL_MEM_ALLOC_HOST_PTR buffer once for its lifetime. */
-ivl_status ivl__cl_map(ivl__cl *cl, cl_mem buffer, size_t bytes, void **host, ivl_error *error);
-ivl_status ivl__cl_unmap(ivl__cl *cl, cl_mem buffer, void *host, ivl_error *error);
 
 ivl_status ivl__cl_flush(ivl__cl *cl, cl_command_queue queue, ivl_error *error);
 ivl_status ivl__cl_finish(ivl__cl *cl, cl_command_queue queue, ivl_error *error);

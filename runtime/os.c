@@ -100,16 +100,6 @@ bool ivl__map_unchanged(const ivl__map *map)
            now.bytes == map->identity.bytes && now.mtime_ns == map->identity.mtime_ns;
 }
 
-void ivl__map_prefetch(const ivl__map *map, size_t offset, size_t bytes)
-{
-    if (offset < map->bytes) {
-        size_t rest = map->bytes - offset;
-
-        posix_fadvise(map->fd, (off_t)offset, (off_t)(bytes < rest ? bytes : rest),
-                      POSIX_FADV_WILLNEED);
-    }
-}
-
 bool ivl__map_patch(void *addr)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

@@ -34,8 +34,6 @@ ivl_status ivl__map_open(const char *path, ivl__map *map, ivl_error *error);
 void ivl__map_close(ivl__map *map);
 /* True while the mapped file still has the size, time and inode it had when it was opened. */
 bool ivl__map_unchanged(const ivl__map *map);
-/* Asks the system to read a range ahead of its use; a hint. */
-void ivl__map_prefetch(const ivl__map *map, size_t offset, size_t bytes);
 
 /* Puts a zero page under the page of `addr` after a SIGBUS; async-signal-safe. */
 bool ivl__map_patch(void *addr);
