@@ -222,8 +222,8 @@ typedef struct ivl_plan {
     uint64_t minimum_budget;    /* the smallest device_memory that works with this residency */
 } ivl_plan;
 
-/* The plan a session with these options would have; opens nothing and allocates nothing on the
- * device. */
+/* The plan a session with these options would have. Opens the device (whose kernels are tested at
+ * the first use) and closes it again; places no weights and measures nothing. */
 IVL_API ivl_status ivl_plan_make(const ivl_model *model, const ivl_session_options *options,
                                  ivl_plan *plan, ivl_error *error);
 
