@@ -163,12 +163,15 @@ static void sum_stages(const ivl__vit_stages *stages, uint64_t *stage_bytes, ivl
     r->n_stages = stages->n_stages;
 }
 
-/* Small things whatever the sub-batch (flags, the first offset, sizes rounded up), and the scratch
- * of the products. */
-static uint64_t fixed_scratch(const ivl_session *s, int sub_batch)
+static uint64_t gemm_scratch(const ivl_session *s, int sub_batch)
 {
-    return 4096 + 64 * (uint64_t)s->model->stages->n_stages +
-           ivl__vit_gemm_scratch(s->model->stages, &s->gemm, sub_batch * s->vit.sizes.tokens);
+    return ivl__vit_gemm_scratch(s->model->stages, &s->gemm, sub_batch * s->vit.sizes.tokens);
+}
+
+/* Small things whatever the sub-batch: flags, the first offset, sizes rounded up. */
+static uint64_t small_scratch(const ivl_session *s)
+{
+    return 4096 + 64 * (uint64_t)s->model->stages->n_stages;
 }
 
 /* The products' scratch depends on the sub-batch, which is what the budget leaves room for: begins
@@ -186,9 +189,10 @@ static ivl_status make_plan(ivl_session *s, ivl__plan_request *r, ivl_error *err
     r->scratch_bytes = sizes->normed + sizes->wide + sizeof(int32_t);
     r->scratch_largest = max_u64(sizes->wide, sizes->normed);
     r->tokens = sizes->tokens;
-    r->least_scratch = fixed_scratch(s, 1);
+    r->least_scratch = small_scratch(s) + gemm_scratch(s, 1);
     for (r->sub_batch = IVL__SUB_BATCH_ROWS(s->device->caps.cpu) / sizes->tokens + 1;;) {
-        r->fixed_scratch = fixed_scratch(s, r->sub_batch);
+        r->fixed_largest = gemm_scratch(s, r->sub_batch);
+        r->fixed_scratch = small_scratch(s) + r->fixed_largest;
         status = ivl__plan_make(r, &plan, r->sub_batch == 1 ? error : NULL);
         if (r->sub_batch == 1 || (status == IVL_OK && plan.sub_batch == r->sub_batch)) {
             break;

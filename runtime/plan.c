@@ -77,7 +77,7 @@ static bool buffers_fit(const ivl__plan_request *r, ivl__residency_kind kind, in
 {
     return (uint64_t)batch * r->image_largest <= r->max_alloc &&
            (uint64_t)sub_batch * r->scratch_largest <= r->max_alloc &&
-           (kind == IVL__MAPPED || stages_fit(r));
+           r->fixed_largest <= r->max_alloc && (kind == IVL__MAPPED || stages_fit(r));
 }
 
 static bool fits(const ivl__plan_request *r, ivl__residency_kind kind, int batch, int sub_batch)
@@ -140,6 +140,20 @@ static int wanted_batch(const ivl__plan_request *r, ivl__residency_kind kind)
     return BATCH_STREAM;
 }
 
+/* The largest batch up to the wish that fits with sub-batches of one; one image does. */
+static int fitting_batch(const ivl__plan_request *r, ivl__residency_kind kind)
+{
+    uint64_t batch = (uint64_t)wanted_batch(r, kind);
+
+    if (r->image_bytes) {
+        batch = min_u64(batch, (r->budget - need(r, kind, 0, 1)) / r->image_bytes);
+    }
+    if (r->image_largest) {
+        batch = min_u64(batch, r->max_alloc / r->image_largest);
+    }
+    return (int)batch;
+}
+
 /* The largest batch up to the wish, and the largest useful sub-batch, that fit together. Scratch
  * gives way first: it changes how often a kernel is launched, not how often weights move. */
 static void choose_batch(const ivl__plan_request *r, ivl__plan *plan)
@@ -151,11 +165,7 @@ static void choose_batch(const ivl__plan_request *r, ivl__plan *plan)
     if (r->sub_batch > 0) {
         sub = min_int(sub, r->sub_batch);
     }
-    for (plan->batch = wanted_batch(r, plan->residency); plan->batch > 1; plan->batch--) {
-        if (fits(r, plan->residency, plan->batch, 1)) {
-            break;
-        }
-    }
+    plan->batch = fitting_batch(r, plan->residency);
     for (plan->sub_batch = min_int(sub, plan->batch); plan->sub_batch > 1; plan->sub_batch--) {
         if (fits(r, plan->residency, plan->batch, plan->sub_batch)) {
             break;
@@ -188,6 +198,12 @@ static ivl_status refuse_buffer(const ivl__plan_request *r, ivl__residency_kind 
                          "buffers of %.0f MiB; use %s",
                          (double)slot / MIB, (double)r->max_alloc / MIB,
                          r->unified ? "--residency mapped" : "another --device");
+    }
+    if (r->fixed_largest > r->max_alloc) {
+        return ivl__fail(error, IVL_OUT_OF_DEVICE_MEMORY,
+                         "the matrix products need a scratch buffer of %.0f MiB, the device allows "
+                         "%.0f MiB; use another --gemm or another --device",
+                         (double)r->fixed_largest / MIB, (double)r->max_alloc / MIB);
     }
     return ivl__fail(error, IVL_OUT_OF_DEVICE_MEMORY,
                      "one picture of this size needs a buffer of %.0f MiB, the device allows "

@@ -37,6 +37,7 @@ typedef struct ivl__plan_request {
     uint64_t scratch_bytes; /* per image of a sub-batch */
     uint64_t scratch_largest;
     uint64_t fixed_scratch; /* whatever the sub-batch, as long as it is at most `sub_batch` */
+    uint64_t fixed_largest; /* the largest single buffer of that */
     uint64_t least_scratch; /* the same for sub-batches of one, for minimum_budget */
     int tokens;             /* rows of one image */
     /* The wishes. */

@@ -402,6 +402,25 @@ static void buffers_too_small(void **state)
                  "one picture");
     m.request.image_largest = 300;
     assert_int_equal(plan_of(&m).batch, 3);
+    m.request.fixed_largest = 1001;
+    assert_fails(ivl__plan_make(&m.request, &plan, &error), IVL_OUT_OF_DEVICE_MEMORY, error,
+                 "another --gemm");
+}
+
+/* A wish of any size is cut to what fits at once, and counting does not wrap. */
+static void batches_beyond_all_memory(void **state)
+{
+    made_up m = ten_stages(false);
+
+    (void)state;
+    m.request.batch = INT32_MAX;
+    m.request.residency = IVL__STREAM;
+    m.request.budget = 100 + 7 + 20 + 2000 + 10 * 1234;
+    assert_int_equal(plan_of(&m).batch, 1234);
+    m.request.max_alloc = 1ull << 40;
+    m.request.image_bytes = m.request.image_largest = 1ull << 33;
+    m.request.budget = 5ull << 33;
+    assert_int_equal(plan_of(&m).batch, 4);
 }
 
 /* A mapped file that does not stay in memory is read from the disk on every pass. */
@@ -432,6 +451,7 @@ int main(void)
         cmocka_unit_test(automatic_on_a_card),
         cmocka_unit_test(asked_for),
         cmocka_unit_test(buffers_too_small),
+        cmocka_unit_test(batches_beyond_all_memory),
         cmocka_unit_test(default_batches),
     };
 
