@@ -8,6 +8,9 @@
 
 #define MAX_CONFIG_BYTES (4u << 20)
 
+/* The least there is; views of a map end on whole ones (runtime/residency.c). */
+#define PAGE 4096u
+
 /* Models that are open, for the program's SIGBUS handler: slots are set and cleared atomically and
  * read without a lock. */
 #define MAX_OPEN_MODELS 64
@@ -55,8 +58,9 @@ bool ivl_handle_sigbus(void *addr)
 
         for (int f = 0; model && model->table && f < model->table->n_files; f++) {
             const ivl__map *map = &model->table->maps[f];
+            size_t pages = (map->bytes + PAGE - 1) / PAGE * PAGE;
 
-            if (at >= map->data && at < map->data + map->bytes) {
+            if (at >= map->data && at < map->data + pages) {
                 atomic_store(&model->bad, true);
                 return ivl__map_patch(addr);
             }

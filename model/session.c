@@ -223,8 +223,34 @@ static bool plan_smaller(ivl_session *s, const ivl_error *why)
     return true;
 }
 
+/* Some drivers share memory with the host and still refuse to pin the pages of a file: where nobody
+ * asked for views, a plan without them. */
+static bool plan_copies(ivl_session *s, ivl_status status, const ivl_error *why)
+{
+    ivl_error detail = {0};
+
+    if (status == IVL_OUT_OF_MEMORY || s->residency || s->plan.residency != IVL__MAPPED ||
+        s->options.residency != IVL_RESIDENCY_AUTO) {
+        return false;
+    }
+    s->copies = true;
+    if (ivl__session_plan(s, s->vit.width, s->vit.height, s->vit.normalized_pixels, &detail) !=
+        IVL_OK) {
+        return false;
+    }
+    ivl__log(IVL_LOG_WARNING, "weights are copied, the driver does not read them in place: %s",
+             why->message);
+    return true;
+}
+
+static bool plan_again(ivl_session *s, ivl_status status, const ivl_error *why)
+{
+    return plan_copies(s, status, why) ||
+           (status == IVL_OUT_OF_DEVICE_MEMORY && plan_smaller(s, why));
+}
+
 /* Weights and activations where the plan says. Drivers promise more than they have, and others use
- * the device too: then smaller plans are tried. */
+ * the device too: then other plans are tried. */
 static ivl_status place(ivl_session *s, ivl_error *error)
 {
     ivl_error detail = {0};
@@ -232,7 +258,7 @@ static ivl_status place(ivl_session *s, ivl_error *error)
 
     do {
         status = place_once(s, &detail);
-    } while (status == IVL_OUT_OF_DEVICE_MEMORY && plan_smaller(s, &detail));
+    } while (status != IVL_OK && plan_again(s, status, &detail));
     return status == IVL_OK ? status : ivl__fail(error, status, "%s", detail.message);
 }
 

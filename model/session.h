@@ -20,6 +20,7 @@ struct ivl_session {
     ivl__plan plan;
     ivl__residency *residency;     /* NULL after a failed change of place */
     ivl__residency_counts earlier; /* of residencies that were replaced */
+    bool copies;                   /* the driver gave no views of the file, and `auto` copies */
     uint64_t most_memory;          /* what the device gave before it gave no more; 0: not known */
     bool ready;                    /* activations fit vit.width x vit.height */
     ivl__vit vit;

@@ -212,7 +212,7 @@ ivl_status ivl__session_plan(ivl_session *s, int width, int height, bool normali
         .residency = (ivl__residency_kind)s->options.residency,
         .batch = s->options.batch,
         .cpu = s->device->caps.cpu,
-        .unified = s->device->caps.unified,
+        .unified = s->device->caps.unified && !s->copies,
         .max_alloc = s->device->caps.max_alloc,
         .host_memory = ivl__physical_memory(),
     };

@@ -162,10 +162,12 @@ static ivl_status make_views(ivl__residency *r, const ivl__tile_source **tiles, 
     }
     for (size_t i = 0; status == IVL_OK && i < r->n_views; i++) {
         view *v = &r->views[i];
+        uint64_t bytes = v->end - v->begin;
 
+        /* Whole pages, which the map has: drivers copy views that end inside a cache line. */
+        bytes = align_up(bytes, PAGE) <= r->device->caps.max_alloc ? align_up(bytes, PAGE) : bytes;
         status = ivl__cl_buffer_view(&r->device->cl, r->maps[v->file].data + v->begin,
-                                     (size_t)(v->end - v->begin), "mapped weights", &v->buffer,
-                                     error);
+                                     (size_t)bytes, "mapped weights", &v->buffer, error);
         r->counts.mapped_bytes += v->end - v->begin;
     }
     return status;

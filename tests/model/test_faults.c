@@ -351,6 +351,58 @@ static void smaller_plans_are_tried(void **state)
     ivl_model_free(model);
 }
 
+/* A driver that shares the host's memory and gives no view of a file's pages: `auto` copies the
+ * weights, whoever asked for views is told. */
+static void weights_are_copied_where_views_fail(void **state)
+{
+    ivl_session_options options = golden_options();
+    ivl_images images = pictures();
+    ivl_model *model = golden_open_model(MODEL);
+    ivl_session *session = golden_open(model, &options);
+    golden_outputs want, got;
+    ivl_plan plan;
+    ivl_error error = {0};
+    int copied = 0;
+
+    (void)state;
+    ivl_session_get_plan(session, &plan);
+    golden_outputs_make(&want, LAYERS, IMAGES, TOKENS, WIDTH);
+    golden_outputs_make(&got, LAYERS, IMAGES, TOKENS, WIDTH);
+    assert_ok(ivl_run(session, &images, want.taps, (size_t)want.n, &error), error);
+    ivl_session_free(session);
+    for (int64_t n = 0; n < 16 && plan.residency == IVL_RESIDENCY_MAPPED; n++) {
+        ivl_status status;
+        ivl_plan other;
+
+        options.residency = IVL_RESIDENCY_AUTO;
+        ivl__cl_fail("clCreateBuffer", n, false, CL_INVALID_HOST_PTR);
+        status = ivl_session_open(model, &options, &session, &error);
+        ivl__cl_fail(NULL, -1, false, CL_SUCCESS);
+        if (status != IVL_OK) { /* buffers that are no views */
+            continue;
+        }
+        ivl_session_get_plan(session, &other);
+        if (other.residency == IVL_RESIDENCY_RESIDENT) {
+            copied++;
+            assert_int_equal(other.mapped_bytes, 0);
+            assert_ok(ivl_run(session, &images, got.taps, (size_t)got.n, &error), error);
+            golden_outputs_equal(&got, &want, "copied weights");
+        }
+        ivl_session_free(session);
+        if (other.residency == IVL_RESIDENCY_RESIDENT) {
+            options.residency = IVL_RESIDENCY_MAPPED;
+            ivl__cl_fail("clCreateBuffer", n, false, CL_INVALID_HOST_PTR);
+            assert_fails(ivl_session_open(model, &options, &session, &error), IVL_DEVICE_FAILED,
+                         error, "mapped weights");
+            ivl__cl_fail(NULL, -1, false, CL_SUCCESS);
+        }
+    }
+    assert_true(copied > 0 || plan.residency != IVL_RESIDENCY_MAPPED);
+    golden_outputs_free(&got);
+    golden_outputs_free(&want);
+    ivl_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -358,6 +410,7 @@ int main(void)
         cmocka_unit_test(again_in_one_session),
         cmocka_unit_test(at_a_change_of_size),
         cmocka_unit_test(smaller_plans_are_tried),
+        cmocka_unit_test(weights_are_copied_where_views_fail),
     };
 
     return cmocka_run_group_tests_name("faults", tests, setup, teardown);
