@@ -16,7 +16,7 @@ ivl_status bench_peak_open(ivl__device *device, bench_peak *peak, ivl_error *err
     if (!device->caps.cpu) {
         return ivl__fail(error, IVL_UNSUPPORTED,
                          "%s is no CPU, and the yardstick of this benchmark is a processor's; pass "
-                         "the index of a CPU device",
+                         "--device cpu",
                          device->info.name);
     }
     IVL__TRY(ivl__kernel_get(device, "peak.cl", "", "peak", &peak->kernel[BENCH_PEAK_FMA], error));
