@@ -78,6 +78,7 @@ static ivl_status run_model(block_bench *b, block_side *side, ivl_error *error)
     unsigned char *pixels = ivl__calloc(bytes, 1);
     uint32_t state = 1;
     const ivl_images images = {b->images, b->size, b->size, pixels, NULL};
+    const ivl_inputs inputs = {.size = sizeof inputs, .images = &images};
     ivl_output pooled = {.tap = "pooled", .capacity = floats};
     ivl_status status = IVL_OK;
 
@@ -91,7 +92,7 @@ static ivl_status run_model(block_bench *b, block_side *side, ivl_error *error)
         pixels[i] = (unsigned char)(state >> 24);
     }
     if (status == IVL_OK) {
-        status = ivl_run(side->session, &images, &pooled, 1, error);
+        status = ivl_run(side->session, &inputs, &pooled, 1, error);
     }
     ivl__free(pixels);
     return status;

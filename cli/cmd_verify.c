@@ -96,10 +96,11 @@ static ivl_status run_model(verification *v, ivl_error *error)
     const cli_golden *g = &v->golden;
     const ivl_images images = {
         .count = g->n, .width = g->width, .height = g->height, .pixels = g->pixels};
+    const ivl_inputs inputs = {.size = sizeof inputs, .images = &images};
     ivl_status status;
 
     cli_progress_begin("verify", "stages");
-    status = ivl_run(v->session, &images, v->outputs, (size_t)g->n_arrays, error);
+    status = ivl_run(v->session, &inputs, v->outputs, (size_t)g->n_arrays, error);
     cli_progress_end();
     return status;
 }

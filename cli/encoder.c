@@ -247,6 +247,7 @@ static size_t tokens_of(const cli_encoder *e, const ivl_images *images)
 
 ivl_status cli_encoder_run(cli_encoder *e, cli_batch *batch, ivl_error *error)
 {
+    const ivl_inputs inputs = {.size = sizeof inputs, .images = &batch->images};
     size_t tokens = tokens_of(e, &batch->images);
     size_t count = (size_t)batch->images.count;
 
@@ -265,5 +266,5 @@ ivl_status cli_encoder_run(cli_encoder *e, cli_batch *batch, ivl_error *error)
     }
     e->batch_started = ivl__now();
     e->stages_done = 0;
-    return ivl_run(e->session, &batch->images, e->outputs, (size_t)e->options.n_taps, error);
+    return ivl_run(e->session, &inputs, e->outputs, (size_t)e->options.n_taps, error);
 }

@@ -7,11 +7,12 @@
  *     float vector[3200];
  *     ivl_output pooled = {.tap = "pooled", .data = vector, .capacity = 3200};
  *     ivl_images images = {.count = 1, .width = 224, .height = 224, .rgb = pixels};
+ *     ivl_inputs inputs = {.size = sizeof inputs, .images = &images};
  *
  *     ivl_session_options_init(&options);
  *     if (ivl_model_open("InternViT-6B-224px", NULL, &model, &error) != IVL_OK ||
  *         ivl_session_open(model, &options, &session, &error) != IVL_OK ||
- *         ivl_run(session, &images, &pooled, 1, &error) != IVL_OK) {
+ *         ivl_run(session, &inputs, &pooled, 1, &error) != IVL_OK) {
  *         fprintf(stderr, "%s\n", error.message);
  *     }
  *     ivl_session_free(session);
@@ -91,6 +92,13 @@ typedef struct ivl_model_info {
     const char *model_id;  /* 64 hex digits; "" for ivl_model_open_architecture */
     const ivl_unused_part *unused;
     int n_unused;
+    /* InternVL-C and InternVL-G; zeros in checkpoints that have no such parts. */
+    int embed_dim;                 /* width of image_c, image_g and text */
+    int query_tokens;              /* learned queries of QLLaMA; 0 in InternVL-C */
+    int cross_attention_frequency; /* every n-th layer of QLLaMA looks at the image, from 0 on */
+    int vocab_size;                /* token ids are below that */
+    int text_layers, text_hidden_size, text_heads, text_kv_heads, text_mlp_size;
+    double text_norm_eps;
 } ivl_model_info;
 
 IVL_API void ivl_model_get_info(const ivl_model *model, ivl_model_info *info);
@@ -243,6 +251,21 @@ typedef struct ivl_images {
     const float *pixels; /* used when rgb is NULL */
 } ivl_images;
 
+/* Texts as token ids, packed: text i is ids[offsets[i]] .. ids[offsets[i + 1] - 1], at least one
+ * token. offsets has count + 1 entries and begins with 0. The caller keeps the memory. */
+typedef struct ivl_texts {
+    int count;
+    const int32_t *ids;
+    const int32_t *offsets;
+} ivl_texts;
+
+/* What a run is given; what the taps do not need may be NULL. */
+typedef struct ivl_inputs {
+    size_t size; /* sizeof(ivl_inputs) */
+    const ivl_images *images;
+    const ivl_texts *texts;
+} ivl_inputs;
+
 /* A result to be copied to the host, by the name of its tap:
  *   "hidden_0"   embeddings, "hidden_<i>" output of block i   [count, tokens, hidden_size]
  *   "pooled"     CLS row of the last block (pooler_output)    [count, hidden_size]
@@ -258,7 +281,7 @@ typedef struct ivl_output {
 /* Runs the model on a batch of any size (split into passes of the plan's batch). Results do not
  * depend on the batch, on the residency or on neighbours. After a failure the outputs hold nothing
  * of use, and the session can be used again unless its device is gone. */
-IVL_API ivl_status ivl_run(ivl_session *session, const ivl_images *images, ivl_output *outputs,
+IVL_API ivl_status ivl_run(ivl_session *session, const ivl_inputs *inputs, ivl_output *outputs,
                            size_t n_outputs, ivl_error *error);
 
 #define IVL_MAX_STAGES 16

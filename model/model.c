@@ -290,6 +290,24 @@ static const char *architecture_name(ivl__architecture architecture)
     return "InternViT";
 }
 
+static void describe_text(const ivl__model_config *config, ivl_model_info *info)
+{
+    const ivl__llama_config *llama = &config->qllama;
+
+    info->embed_dim = config->clip_embed_dim;
+    if (config->architecture == IVL__ARCH_14B) {
+        info->query_tokens = config->query_tokens;
+        info->cross_attention_frequency = config->cross_attention_frequency;
+    }
+    info->vocab_size = llama->vocab;
+    info->text_layers = llama->layers;
+    info->text_hidden_size = llama->hidden;
+    info->text_heads = llama->heads;
+    info->text_kv_heads = llama->kv_heads;
+    info->text_mlp_size = llama->mlp;
+    info->text_norm_eps = llama->eps;
+}
+
 void ivl_model_get_info(const ivl_model *model, ivl_model_info *info)
 {
     static const char *const modes[] = {"vit"};
@@ -319,6 +337,9 @@ void ivl_model_get_info(const ivl_model *model, ivl_model_info *info)
         .unused = model->unused,
         .n_unused = model->weights ? model->weights->n_unused : 0,
     };
+    if (model->config.qllama.hidden) {
+        describe_text(&model->config, info);
+    }
     memcpy(info->mean, model->config.mean, sizeof info->mean);
     memcpy(info->std, model->config.std, sizeof info->std);
 }

@@ -589,18 +589,41 @@ static ivl_status fit_pictures(ivl_session *s, const ivl_images *images, ivl_err
     return place(s, error);
 }
 
-ivl_status ivl_run(ivl_session *s, const ivl_images *images, ivl_output *outputs, size_t n_outputs,
+/* What the caller gives, as this version knows it. */
+static ivl_status read_inputs(const ivl_inputs *given, ivl_inputs *inputs, ivl_error *error)
+{
+    *inputs = (ivl_inputs){.size = sizeof *inputs};
+    if (!given || given->size < sizeof given->size || given->size > sizeof *inputs) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT,
+                         "ivl_run: inputs of %zu bytes; their size must be sizeof(ivl_inputs)",
+                         given ? given->size : 0);
+    }
+    memcpy(inputs, given, given->size);
+    if (inputs->texts) {
+        return ivl__fail(error, IVL_UNSUPPORTED, "texts are not run by this version");
+    }
+    if (!inputs->images || inputs->images->count < 1 ||
+        (!inputs->images->rgb && !inputs->images->pixels)) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT, "ivl_run: needs at least one picture");
+    }
+    return IVL_OK;
+}
+
+ivl_status ivl_run(ivl_session *s, const ivl_inputs *given, ivl_output *outputs, size_t n_outputs,
                    ivl_error *error)
 {
     tap taps[MAX_TAPS];
+    ivl_inputs inputs;
+    const ivl_images *images;
     int last = 0;
     ivl_status status = IVL_OK;
 
-    if (!s || !images || images->count < 1 || (!images->rgb && !images->pixels) || !n_outputs ||
-        !outputs || n_outputs > MAX_TAPS) {
+    if (!s || !n_outputs || !outputs || n_outputs > MAX_TAPS) {
         return ivl__fail(error, IVL_INVALID_ARGUMENT,
-                         "ivl_run: needs at least one picture and 1 to %d outputs", MAX_TAPS);
+                         "ivl_run: needs a session and 1 to %d outputs", MAX_TAPS);
     }
+    IVL__TRY(read_inputs(given, &inputs, error));
+    images = inputs.images;
     IVL__TRY(fit_pictures(s, images, error));
     for (size_t i = 0; i < n_outputs; i++) {
         IVL__TRY(parse_tap(s, &outputs[i], images->count, &taps[i], error));

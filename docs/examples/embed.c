@@ -53,6 +53,7 @@ static void show(void *user, ivl_log_level level, const char *text)
 static ivl_status embed(const ivl_model *model, const char *device, const ivl_images *images,
                         ivl_output *pooled, ivl_error *error)
 {
+    const ivl_inputs inputs = {.size = sizeof inputs, .images = images};
     ivl_session *session = NULL;
     ivl_session_options options;
     ivl_status status;
@@ -65,7 +66,7 @@ static ivl_status embed(const ivl_model *model, const char *device, const ivl_im
     }
     status = ivl_session_open(model, &options, &session, error);
     if (status == IVL_OK) {
-        status = ivl_run(session, images, pooled, 1, error);
+        status = ivl_run(session, &inputs, pooled, 1, error);
     }
     ivl_session_free(session);
     return status;

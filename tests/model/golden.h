@@ -199,6 +199,15 @@ static inline ivl_session *golden_open(const ivl_model *model, const ivl_session
     return session;
 }
 
+/* A run over pictures alone. */
+static inline ivl_status golden_run(ivl_session *session, const ivl_images *images,
+                                    ivl_output *outputs, size_t n, ivl_error *error)
+{
+    const ivl_inputs inputs = {.size = sizeof inputs, .images = images};
+
+    return ivl_run(session, &inputs, outputs, n, error);
+}
+
 /* Every tap of a model: hidden_0 .. hidden_<layers>, pooled; buffers full of NaN. */
 typedef struct golden_outputs {
     ivl_output taps[64];

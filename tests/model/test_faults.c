@@ -112,7 +112,7 @@ static ivl_status whole_way(const ivl_session_options *options, golden_outputs *
         status = ivl_session_open(model, options, &session, error);
     }
     if (status == IVL_OK) {
-        status = ivl_run(session, &images, o->taps, (size_t)o->n, error);
+        status = golden_run(session, &images, o->taps, (size_t)o->n, error);
     }
     ivl_session_free(session);
     ivl_model_free(model);
@@ -196,12 +196,12 @@ static int64_t fail_runs(const fault *f, ivl_session *session, const golden_outp
 
         golden_outputs_make(&got, LAYERS, IMAGES, TOKENS, WIDTH);
         arm(f, n);
-        status = ivl_run(session, &images, got.taps, (size_t)got.n, &error);
+        status = golden_run(session, &images, got.taps, (size_t)got.n, &error);
         came = disarm(f, n);
         if (status != IVL_OK) {
             check_failure(f, n, status, &error);
             harmed++;
-            assert_ok(ivl_run(session, &images, got.taps, (size_t)got.n, &error), error);
+            assert_ok(golden_run(session, &images, got.taps, (size_t)got.n, &error), error);
         }
         golden_outputs_equal(&got, want, f->name);
         golden_outputs_free(&got);
@@ -229,7 +229,7 @@ static void again_in_one_session(void **state)
         options.batch = 1;
         session = golden_open(model, &options);
         golden_outputs_make(&want, LAYERS, IMAGES, TOKENS, WIDTH);
-        assert_ok(ivl_run(session, &images, want.taps, (size_t)want.n, &error), error);
+        assert_ok(golden_run(session, &images, want.taps, (size_t)want.n, &error), error);
         for (size_t i = 0; i < 3; i++) { /* the last has nothing to fail: runs allocate little */
             printf("%s n of a run: %lld failures told\n", faults[i].name,
                    (long long)fail_runs(&faults[i], session, &want));
@@ -260,7 +260,7 @@ static void at_a_change_of_size(void **state)
     for (int i = 0; i < 2; i++) {
         ivl_output output = {.tap = "pooled", .data = want[i], .capacity = 128};
 
-        assert_ok(ivl_run(session, &images[i], &output, 1, &error), error);
+        assert_ok(golden_run(session, &images[i], &output, 1, &error), error);
     }
     for (size_t f = 0; f < N_FAULTS; f++) {
         bool came = true;
@@ -273,15 +273,15 @@ static void at_a_change_of_size(void **state)
             ivl_status status;
             int size = changes++ % 2 == 0;
 
-            assert_ok(ivl_run(session, &images[!size], &output, 1, &error), error);
+            assert_ok(golden_run(session, &images[!size], &output, 1, &error), error);
             assert_memory_equal(got, want[!size], sizeof got);
             arm(&faults[f], n);
-            status = ivl_run(session, &images[size], &output, 1, &error);
+            status = golden_run(session, &images[size], &output, 1, &error);
             came = disarm(&faults[f], n);
             ivl_session_get_stats(session, &stats);
             if (status != IVL_OK) {
                 check_failure(&faults[f], n, status, &error);
-                assert_ok(ivl_run(session, &images[size], &output, 1, &error), error);
+                assert_ok(golden_run(session, &images[size], &output, 1, &error), error);
             }
             assert_memory_equal(got, want[size], sizeof got);
         }
@@ -322,7 +322,7 @@ static void smaller_plans_are_tried(void **state)
     ivl_session_get_plan(session, &full);
     golden_outputs_make(&want, LAYERS, IMAGES, TOKENS, WIDTH);
     golden_outputs_make(&got, LAYERS, IMAGES, TOKENS, WIDTH);
-    assert_ok(ivl_run(session, &images, want.taps, (size_t)want.n, &error), error);
+    assert_ok(golden_run(session, &images, want.taps, (size_t)want.n, &error), error);
     ivl_session_free(session);
     ivl_set_log(count_warnings, NULL);
     for (int64_t n = 0; n < 16; n++) {
@@ -340,7 +340,7 @@ static void smaller_plans_are_tried(void **state)
         ivl_session_get_plan(session, &plan);
         assert_true(warnings == 0 || plan.peak_bytes <= full.peak_bytes / 4 * 3);
         smaller += warnings;
-        assert_ok(ivl_run(session, &images, got.taps, (size_t)got.n, &error), error);
+        assert_ok(golden_run(session, &images, got.taps, (size_t)got.n, &error), error);
         golden_outputs_equal(&got, &want, "a smaller plan");
         ivl_session_free(session);
     }
@@ -368,7 +368,7 @@ static void weights_are_copied_where_views_fail(void **state)
     ivl_session_get_plan(session, &plan);
     golden_outputs_make(&want, LAYERS, IMAGES, TOKENS, WIDTH);
     golden_outputs_make(&got, LAYERS, IMAGES, TOKENS, WIDTH);
-    assert_ok(ivl_run(session, &images, want.taps, (size_t)want.n, &error), error);
+    assert_ok(golden_run(session, &images, want.taps, (size_t)want.n, &error), error);
     ivl_session_free(session);
     for (int64_t n = 0; n < 16 && plan.residency == IVL_RESIDENCY_MAPPED; n++) {
         ivl_status status;
@@ -385,7 +385,7 @@ static void weights_are_copied_where_views_fail(void **state)
         if (other.residency == IVL_RESIDENCY_RESIDENT) {
             copied++;
             assert_int_equal(other.mapped_bytes, 0);
-            assert_ok(ivl_run(session, &images, got.taps, (size_t)got.n, &error), error);
+            assert_ok(golden_run(session, &images, got.taps, (size_t)got.n, &error), error);
             golden_outputs_equal(&got, &want, "copied weights");
         }
         ivl_session_free(session);

@@ -33,7 +33,7 @@ static float *record(ivl_session *session, int layers, int tokens, int width, fl
     snprintf(names[1], sizeof names[1], "hidden_%d", layers);
     outputs[0] = (ivl_output){.tap = names[0], .data = before, .capacity = n};
     outputs[1] = (ivl_output){.tap = names[1], .data = *last, .capacity = n};
-    assert_ok(ivl_run(session, &images, outputs, 2, &error), error);
+    assert_ok(golden_run(session, &images, outputs, 2, &error), error);
     ivl__free(rgb);
     return before;
 }

@@ -55,7 +55,7 @@ static void run_range(ivl_session *session, int first, int count, golden_outputs
     ivl_error error = {0};
 
     golden_outputs_make(o, LAYERS, count, TOKENS, WIDTH);
-    assert_ok(ivl_run(session, &images, o->taps, (size_t)o->n, &error), error);
+    assert_ok(golden_run(session, &images, o->taps, (size_t)o->n, &error), error);
 }
 
 static void run_all(const ivl_session_options *options, golden_outputs *o)
@@ -205,7 +205,7 @@ static void taps_alone(void **state)
         ivl_error error = {0};
 
         golden_outputs_make(&got, LAYERS, N_IMAGES, TOKENS, WIDTH);
-        assert_ok(ivl_run(session, &images, &got.taps[i], 1, &error), error);
+        assert_ok(golden_run(session, &images, &got.taps[i], 1, &error), error);
         assert_memory_equal(got.taps[i].data, want.taps[i].data,
                             got.taps[i].capacity * sizeof(float));
         assert_int_equal(got.taps[i].dims[0], N_IMAGES);
@@ -231,7 +231,7 @@ static void mean_of_patches(void **state)
     ivl_error error = {0};
 
     (void)state;
-    assert_ok(ivl_run(session, &images, outputs, 2, &error), error);
+    assert_ok(golden_run(session, &images, outputs, 2, &error), error);
     for (int i = 0; i < 2; i++) {
         for (int c = 0; c < WIDTH; c++) {
             double sum = 0;
@@ -292,9 +292,9 @@ static void counts(void **state)
         run_range(session, 1, 2, &o); /* one batch more */
         check_counts(session, 7, 4, 4 * ALL_STAGES);
         /* Only the stages that a tap needs. */
-        assert_ok(ivl_run(session, &images, &o.taps[0], 1, &error), error);
+        assert_ok(golden_run(session, &images, &o.taps[0], 1, &error), error);
         check_counts(session, 8, 5, 4 * ALL_STAGES + STAGE_0);
-        assert_ok(ivl_run(session, &images, &o.taps[1], 1, &error), error);
+        assert_ok(golden_run(session, &images, &o.taps[1], 1, &error), error);
         check_counts(session, 9, 6, 4 * ALL_STAGES + 2 * STAGE_0 + STAGE_I);
         golden_outputs_free(&o);
         ivl_session_free(session);
@@ -382,7 +382,7 @@ static void run_side(ivl_session *session, int side, float *pooled)
     ivl_output output = {.tap = "pooled", .data = pooled, .capacity = 2 * WIDTH};
     ivl_error error = {0};
 
-    assert_ok(ivl_run(session, &images, &output, 1, &error), error);
+    assert_ok(golden_run(session, &images, &output, 1, &error), error);
 }
 
 /* A session that has seen other pictures gives the same bits as a new one. */
@@ -450,11 +450,11 @@ static void sizes_and_budgets(void **state)
 
         run_side(session, SIDE, got);
         assert_memory_equal(got, want, sizeof got);
-        assert_fails(ivl_run(session, &images, &output, 1, &error), IVL_OUT_OF_DEVICE_MEMORY, error,
-                     "--device-memory");
+        assert_fails(golden_run(session, &images, &output, 1, &error), IVL_OUT_OF_DEVICE_MEMORY,
+                     error, "--device-memory");
         run_side(session, SIDE, got);
         assert_memory_equal(got, want, sizeof got);
-        assert_fails(ivl_run(session, &odd, &output, 1, &error), IVL_BAD_INPUT, error, "57");
+        assert_fails(golden_run(session, &odd, &output, 1, &error), IVL_BAD_INPUT, error, "57");
     }
     ivl_session_free(session);
 }
@@ -484,7 +484,7 @@ static void normalized_pixels(void **state)
     }
     for (int i = 0; i < 2; i++) {
         run_side(session, SIDE, want);
-        assert_ok(ivl_run(session, &images, &output, 1, &error), error);
+        assert_ok(golden_run(session, &images, &output, 1, &error), error);
         assert_memory_equal(got, want, sizeof got);
     }
     ivl_session_free(session);
@@ -534,8 +534,8 @@ static void progress_and_cancelling(void **state)
 
             golden_outputs_make(&got, LAYERS, N_IMAGES, TOKENS, WIDTH);
             w = (watcher){.stop_at = stop};
-            assert_fails(ivl_run(session, &images, got.taps, (size_t)got.n, &error), IVL_CANCELLED,
-                         error, "cancelled");
+            assert_fails(golden_run(session, &images, got.taps, (size_t)got.n, &error),
+                         IVL_CANCELLED, error, "cancelled");
             assert_int_equal(w.calls, stop + 1);
             golden_outputs_free(&got);
             w = (watcher){.stop_at = -1};
@@ -564,19 +564,23 @@ static void wrong_calls(void **state)
     for (size_t i = 0; i < sizeof taps / sizeof taps[0]; i++) {
         ivl_output output = {.tap = taps[i], .data = data, .capacity = WIDTH};
 
-        assert_fails(ivl_run(session, &images, &output, 1, &error), IVL_INVALID_ARGUMENT, error,
+        assert_fails(golden_run(session, &images, &output, 1, &error), IVL_INVALID_ARGUMENT, error,
                      taps[i] ? taps[i] : "tap");
     }
     {
         ivl_output output = {.tap = "pooled", .data = data, .capacity = WIDTH - 1};
 
-        assert_fails(ivl_run(session, &images, &output, 1, &error), IVL_INVALID_ARGUMENT, error,
+        assert_fails(golden_run(session, &images, &output, 1, &error), IVL_INVALID_ARGUMENT, error,
                      "1 x 1 x 256");
-        assert_fails(ivl_run(session, &images, &output, 0, &error), IVL_INVALID_ARGUMENT, error,
+        assert_fails(golden_run(session, &images, &output, 0, &error), IVL_INVALID_ARGUMENT, error,
                      "outputs");
         images.count = 0;
-        assert_fails(ivl_run(session, &images, &output, 1, &error), IVL_INVALID_ARGUMENT, error,
+        assert_fails(golden_run(session, &images, &output, 1, &error), IVL_INVALID_ARGUMENT, error,
                      "one picture");
+        assert_fails(ivl_run(session, &(ivl_inputs){.images = &images}, &output, 1, &error),
+                     IVL_INVALID_ARGUMENT, error, "sizeof(ivl_inputs)");
+        assert_fails(ivl_run(session, NULL, &output, 1, &error), IVL_INVALID_ARGUMENT, error,
+                     "inputs");
     }
     ivl_session_free(session);
     options.attention = "other";
