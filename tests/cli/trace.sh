@@ -19,3 +19,13 @@ traced '[.traceEvents[] | select(.ph == "X") | .cat] | unique | length > 2'
 # An old trace is replaced; the trace of a run that failed is there as well.
 expect_exit 4 verify "$tmp/none" golden/vit_rms --trace "$tmp/trace.json"
 traced '[.traceEvents[] | select(.ph == "X")] == []'
+# The host's threads: each picture is read, decoded and resized on one track of a worker, one after the other.
+expect_exit 0 embed golden/vit_rms ../docs/samples -o "$tmp/t.npy" --threads 2 --batch 2 --trace "$tmp/trace.json" -q
+traced '[.traceEvents[] | select(.ph == "M" and .name == "thread_name") | .args.name] |
+    index("write") != null and any(.[]; test("^decode [01]$")) and all(.[]; test("^(decode [01]|write|device: .*)$"))'
+traced '(.traceEvents | map(select(.ph == "M" and .name == "thread_name") | {key: "\(.tid)", value: .args.name}) | from_entries) as $track |
+    [.traceEvents[] | select(.ph == "X") | . + {track: $track["\(.tid)"]} | select(.track | startswith("decode"))] |
+    (group_by(.name) | length == 6 and all(.[]; ([.[] | .cat] | sort) == ["decode", "read", "resize"] and
+        ([.[] | .track] | unique | length) == 1)) and
+    (group_by(.track) | all(.[]; sort_by(.ts) | [.[:-1], .[1:]] | transpose | all(.[]; .[0].ts + .[0].dur <= .[1].ts + 1)))'
+traced '[.traceEvents[] | select(.ph == "X" and .cat == "write")] | length >= 3'
