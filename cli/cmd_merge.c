@@ -5,7 +5,7 @@
 #include "loader/output_status.h"
 #include "runtime/os.h"
 
-#include <stdio.h>
+#include <inttypes.h>
 
 typedef struct request {
     const char *folder, *output;
@@ -53,7 +53,9 @@ static int run(const cli_globals *globals, int argc, char **argv)
 {
     ivl_error error = {0};
     double begun = ivl__now();
+    uint64_t failed = 0;
     request r = {0};
+    ivl_status status;
     int code;
 
     (void)globals;
@@ -61,15 +63,20 @@ static int run(const cli_globals *globals, int argc, char **argv)
         return code;
     }
     cli_progress_begin("merge", "MiB");
-    if (ivl__output_merge(r.folder, r.output, r.force, report, NULL, &error) != IVL_OK) {
-        code = cli_fail(&error);
-    }
+    status = ivl__output_merge(r.folder, r.output, r.force, report, NULL, &failed, &error);
     cli_progress_end();
-    if (code == CLI_DONE) {
-        cli_say(IVL_LOG_INFO, "'%s' merged into '%s' in %.1f s", r.folder, r.output,
-                ivl__now() - begun);
+    if (status != IVL_OK) {
+        return cli_fail(&error);
     }
-    return code;
+    cli_say(IVL_LOG_INFO, "'%s' merged into '%s' in %.1f s", r.folder, r.output,
+            ivl__now() - begun);
+    if (!failed) {
+        return CLI_DONE;
+    }
+    cli_say(IVL_LOG_WARNING,
+            "%" PRIu64 " inputs failed and have no row; the .errors.jsonl beside '%s' lists them",
+            failed, r.output);
+    return CLI_SKIPPED;
 }
 
 const cli_command cli_merge = {

@@ -427,12 +427,12 @@ static ivl_status settle_parts(merge *m, bool keep, ivl_error *error)
 static ivl_status write_record(const merge *m, const char *record, ivl_error *error)
 {
     json_t *object = json_pack(
-        "{s:O?, s:O?, s:O?, s:O?, s:s, s:I, s:I, s:I, s:I, s:O}", "format",
+        "{s:O?, s:O?, s:s, s:O?, s:O?, s:s, s:I, s:I, s:I, s:I, s:O}", "format",
         json_object_get(m->manifest, "format"), "version", json_object_get(m->manifest, "version"),
-        "identity", json_object_get(m->manifest, "identity"), "streams",
-        json_object_get(m->manifest, "streams"), "state", "merged", "units", (json_int_t)m->n_units,
-        "inputs", (json_int_t)m->inputs, "rows", (json_int_t)m->rows, "errors",
-        (json_int_t)m->errors, "provenances", m->provenances);
+        "form", ivl__record_form_name(&m->to), "identity", json_object_get(m->manifest, "identity"),
+        "streams", json_object_get(m->manifest, "streams"), "state", "merged", "units",
+        (json_int_t)m->n_units, "inputs", (json_int_t)m->inputs, "rows", (json_int_t)m->rows,
+        "errors", (json_int_t)m->errors, "provenances", m->provenances);
     char *dump = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
     char *text = dump ? ivl__record_concat(dump, "\n") : NULL;
     ivl_status status = text ? ivl__file_replace(record, text, strlen(text), error)
@@ -515,7 +515,8 @@ static ivl_status run(merge *m, const char *out, ivl_error *error)
 }
 
 ivl_status ivl__output_merge(const char *path, const char *out, bool force,
-                             ivl__merge_progress *progress, void *user, ivl_error *error)
+                             ivl__merge_progress *progress, void *user, uint64_t *failed,
+                             ivl_error *error)
 {
     merge m = {.force = force, .progress = progress, .user = user};
     ivl_status status = ivl__output_open(path, &m.from, &m.manifest, error);
@@ -524,6 +525,9 @@ ivl_status ivl__output_merge(const char *path, const char *out, bool force,
         return status;
     }
     status = run(&m, out, error);
+    if (status == IVL_OK && failed) {
+        *failed = m.errors;
+    }
     json_decref(m.manifest);
     json_decref(m.provenances);
     ivl__free(m.units);

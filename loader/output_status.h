@@ -27,8 +27,10 @@ typedef bool ivl__merge_progress(void *user, uint64_t done, uint64_t total);
  * <path>/errors.jsonl. Memory does not grow with the rows. Every file appears whole. Without force
  * nothing that exists is replaced but <path>/errors.jsonl. IVL_INVALID_ARGUMENT: units are missing
  * (the first is named), a file is in the way, `out` does not end with .npy, the units are damaged;
- * IVL_CANCELLED when progress (may be NULL) says so, nothing being written then. */
+ * IVL_CANCELLED when progress (may be NULL) says so, nothing being written then. *failed (may be
+ * NULL) becomes the number of recorded failures. */
 ivl_status ivl__output_merge(const char *path, const char *out, bool force,
-                             ivl__merge_progress *progress, void *user, ivl_error *error);
+                             ivl__merge_progress *progress, void *user, uint64_t *failed,
+                             ivl_error *error);
 
 #endif

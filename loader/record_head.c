@@ -64,7 +64,7 @@ ivl_status ivl__record_head_init(ivl__record_head *head, const ivl__record_layou
 {
     ivl_status status;
 
-    *head = (ivl__record_head){.streams = json_array()};
+    *head = (ivl__record_head){.form = ivl__record_form_name(layout), .streams = json_array()};
     status = head->streams ? load_object(identity, "identity", &head->identity, error)
                            : no_memory(error);
     for (int i = 0; status == IVL_OK && i < layout->n_streams; i++) {
@@ -96,6 +96,7 @@ bool ivl__record_head_write(const ivl__record_head *head, json_t *object)
 {
     return put(object, "format", json_string(format_name)) &&
            put(object, "version", json_integer(FORMAT_VERSION)) &&
+           put(object, "form", json_string(head->form)) &&
            json_object_set(object, "identity", head->identity) == 0 &&
            json_object_set(object, "streams", head->streams) == 0;
 }
@@ -200,21 +201,30 @@ ivl_status ivl__record_head_check(const ivl__record_head *head, const json_t *re
                                   const char *output, ivl_error *error)
 {
     const char *format = json_string_value(json_object_get(recorded, "format"));
+    const char *form = json_string_value(json_object_get(recorded, "form"));
     const json_t *identity = json_object_get(recorded, "identity");
     const json_t *streams = json_object_get(recorded, "streams");
     uint64_t version;
 
-    if (!format || strcmp(format, format_name) != 0 || !json_is_object(identity) ||
-        !json_is_object(json_object_get(recorded, "provenance")) || !json_is_array(streams) ||
-        !ivl__json_u64(recorded, "version", &version)) {
+    if (!format || strcmp(format, format_name) != 0 || !form || !json_is_object(identity) ||
+        !json_is_array(streams) || !ivl__json_u64(recorded, "version", &version)) {
         return ivl__fail(error, IVL_BAD_INPUT, "not the record of an output");
     }
     if (version != FORMAT_VERSION) {
         return ivl__fail(error, IVL_BAD_INPUT, "of version %llu (this program writes version %d)",
                          (unsigned long long)version, (int)FORMAT_VERSION);
     }
+    if (strcmp(form, head->form) != 0) {
+        return ivl__fail(error, IVL_INVALID_ARGUMENT,
+                         "'%s': an output of that name and of the form %.20s is there and shares "
+                         "its record; choose another name, or pass --force to take it over",
+                         output, form);
+    }
     IVL__TRY(compare(identity, head->identity, "identity", output, error));
-    return compare_streams(streams, head->streams, output, error);
+    IVL__TRY(compare_streams(streams, head->streams, output, error));
+    return json_is_object(json_object_get(recorded, "provenance"))
+               ? IVL_OK
+               : ivl__fail(error, IVL_BAD_INPUT, "not the record of an output");
 }
 
 ivl_status ivl__record_head_check_provenance(const ivl__record_head *head, const json_t *recorded,

@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 typedef struct ivl__record_head {
+    const char *form;   /* of the layout: X.npy and X.sqlite have the same record, X.meta.json */
     json_t *identity;   /* object */
     json_t *provenance; /* object; NULL: not known yet */
     json_t *streams;    /* array of {name, suffix, type, shape} */
@@ -25,7 +26,7 @@ ivl_status ivl__record_head_set_provenance(ivl__record_head *head, const char *p
                                            ivl_error *error);
 void ivl__record_head_free(ivl__record_head *head);
 
-/* Adds format, version, identity and streams to an object. */
+/* Adds format, version, form, identity and streams to an object. */
 bool ivl__record_head_write(const ivl__record_head *head, json_t *object);
 
 /* IVL_BAD_INPUT when `recorded` is no head, IVL_INVALID_ARGUMENT when it is another one: the

@@ -195,6 +195,16 @@ void ivl__record_layout_free(ivl__record_layout *layout)
     *layout = (ivl__record_layout){0};
 }
 
+const char *ivl__record_form_name(const ivl__record_layout *layout)
+{
+    for (int i = 0; i < N_FORMS; i++) {
+        if (forms[i].form == layout->form) {
+            return forms[i].ending + 1;
+        }
+    }
+    return "folder";
+}
+
 ivl__record_kind ivl__record_kind_of(const ivl__record_layout *layout, int file)
 {
     if (file == layout->n_files - 1) {

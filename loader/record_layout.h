@@ -45,6 +45,8 @@ ivl_status ivl__record_layout_init(ivl__record_layout *layout, const char *path,
                                    ivl__npy_type type, ivl_error *error);
 void ivl__record_layout_free(ivl__record_layout *layout);
 
+/* "npy", "sqlite", ..., "folder". */
+const char *ivl__record_form_name(const ivl__record_layout *layout);
 ivl__record_kind ivl__record_kind_of(const ivl__record_layout *layout, int file);
 /* Whether the file is only material for the .npz or .sqlite. */
 bool ivl__record_is_packed(const ivl__record_layout *layout, int file);

@@ -83,6 +83,13 @@ for form in jsonl csv sqlite; do
     expect_no_file "$tmp/form_$form.$form.part"
 done
 expect_that 'vectors as text' jq -e -s 'length == 6 and all(.[]; .vector | length == 256)' "$tmp/form_jsonl.jsonl" >/dev/null
+# X.npy and X.sqlite have the same record: the second is refused, and the first keeps it.
+cp "$tmp/b1.meta.json" "$tmp/b1.before"
+for form in jsonl csv sqlite npz; do
+    expect_exit 2 embed $model $samples -o "$tmp/b1.$form"
+    expect_one_error "b1.$form': an output of that name and of the form npy"
+done
+expect_that 'the record of the first' cmp -s "$tmp/b1.meta.json" "$tmp/b1.before"
 expect_exit 0 embed $model $samples -o "$tmp/units/" --unit-rows 4 -q
 expect_that 'first unit' grep -q '(4, 256)' <(header "$tmp/units/img_emb/img_emb_000000.npy")
 expect_that 'second unit' grep -q '(2, 256)' <(header "$tmp/units/img_emb/img_emb_000001.npy")

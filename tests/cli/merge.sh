@@ -46,8 +46,10 @@ same_as_whole() {
         cmp "$tmp/whole.$file" "$tmp/$1.$file" || return 1
     done
 }
-expect_exit 0 merge "$tmp/out/" -o "$tmp/merged.npy"
+# Exit 3 as the run itself: some inputs have no row.
+expect_exit 3 merge "$tmp/out/" -o "$tmp/merged.npy"
 expect_no_stdout
+expect_stderr "3 inputs failed and have no row; the .errors.jsonl beside '.*merged.npy' lists them"
 expect_that 'the merge is one run' same_as_whole merged
 expect_that 'errors in the folder' cmp "$tmp/out/errors.jsonl" "$tmp/whole.errors.jsonl"
 expect_that 'the record tells of all units' \
@@ -59,7 +61,7 @@ echo mine >"$tmp/merged.jsonl"
 expect_exit 2 merge "$tmp/out/" -o "$tmp/merged.npy"
 expect_one_error 'merged.meta.json. exists; .*--force'
 expect_that 'a file that was there' [ "$(cat "$tmp/merged.jsonl")" = mine ]
-expect_exit 0 merge "$tmp/out/" -o "$tmp/merged.npy" --force -q
+expect_exit 3 merge "$tmp/out/" -o "$tmp/merged.npy" --force -q
 expect_no_stderr
 expect_that 'a merge with --force' same_as_whole merged
 
@@ -80,5 +82,9 @@ rm "$tmp"/out/*/*000003.*
 expect_exit 2 merge "$tmp/out/" -o "$tmp/again.npy"
 expect_one_error 'unit 3 \(of 5\) is missing'
 expect_exit 3 embed $model @"$tmp/list" -o "$tmp/out/" --unit-rows 2 -q
-expect_exit 0 merge "$tmp/out/" -o "$tmp/again.npy" -q
+expect_exit 3 merge "$tmp/out/" -o "$tmp/again.npy" -q
 expect_that 'computed again' same_as_whole again
+# Where nothing failed: 0.
+expect_exit 0 embed $model ../docs/samples -o "$tmp/good/" -q
+expect_exit 0 merge "$tmp/good/" -o "$tmp/good.npy"
+expect_no_stderr 'failed'

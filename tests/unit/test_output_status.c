@@ -28,7 +28,7 @@ static ivl__output_status status_of(const char *path)
 
 static ivl_status merge(const char *path, const char *out, bool force, ivl_error *error)
 {
-    return ivl__output_merge(path, out, force, NULL, NULL, error);
+    return ivl__output_merge(path, out, force, NULL, NULL, NULL, error);
 }
 
 static void assert_same_file(const char *a, const char *b)
@@ -320,6 +320,7 @@ static void progress_and_cancelling(void **state)
     ivl__text before;
     ivl_error error = {0};
     uint64_t last[2] = {0};
+    uint64_t failed = 0;
     int calls = 0;
 
     (void)state;
@@ -327,11 +328,14 @@ static void progress_and_cancelling(void **state)
     write_text("m/o.npy", "mine");
     before = tree_of(in_folder("m"));
     assert_fails(
-        ivl__output_merge(r.path, in_folder("m/o.npy"), true, stop_at_once, &calls, &error),
+        ivl__output_merge(r.path, in_folder("m/o.npy"), true, stop_at_once, &calls, NULL, &error),
         IVL_CANCELLED, error, "was stopped");
     assert_tree(in_folder("m"), &before, "a merge that was stopped");
     ivl__text_free(&before);
-    assert_ok(ivl__output_merge(r.path, in_folder("m/o.npy"), true, count, last, &error), error);
+    assert_ok(ivl__output_merge(r.path, in_folder("m/o.npy"), true, count, last, &failed, &error),
+              error);
+    assert_int_equal(failed, status_of(r.path).errors);
+    assert_true(failed > 0);
     assert_true(last[1] > 0 && last[0] == last[1]);
 }
 
