@@ -337,12 +337,13 @@ typedef struct ivl_synth_options {
 
 IVL_API void ivl_synth_options_init(ivl_synth_options *options);
 
-/* Writes a checkpoint of random weights in the published layout at path: a folder with config.json
- * and preprocessor_config.json, or the weights alone where path ends in .safetensors, .bin or .pth.
- * settings override keys of config.json. The same seed gives the same bytes, and the same model in
- * every naming and every layout of one dtype. Free space is checked first; nothing bears its final
- * name before it is whole, and whatever goes wrong leaves what was there before. Signals of files
- * that grow too large (SIGXFSZ) are the caller's to ignore.
+/* Writes a checkpoint of random weights in the published layout at path: a folder with config.json,
+ * preprocessor_config.json and beside a text tower a made-up tokenizer.model, or the weights alone
+ * where path ends in .safetensors, .bin or .pth. settings override keys of config.json. The same
+ * seed gives the same bytes, and the same model in every naming and every layout of one dtype. Free
+ * space is checked first; nothing bears its final name before it is whole, and whatever goes wrong
+ * leaves what was there before. Signals of files that grow too large (SIGXFSZ) are the caller's to
+ * ignore.
  * IVL_INVALID_ARGUMENT (unknown names, something is there already), IVL_IO_ERROR, IVL_CANCELLED. */
 IVL_API ivl_status ivl_synth(const ivl_synth_options *options, const char *path, ivl_error *error);
 

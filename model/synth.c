@@ -5,6 +5,7 @@
  */
 #include "loader/model_config_writer.h"
 #include "loader/shard_index.h"
+#include "loader/spm_writer.h"
 #include "model/synth_fill.h"
 #include "model/synth_target.h"
 #include "runtime/file.h"
@@ -240,8 +241,9 @@ static ivl_status lay_out(synth *s, uint64_t *bytes, ivl_error *error)
                                                                      : IVL__FORMAT_SAFETENSORS;
 
     IVL__TRY(split_files(s, error));
-    /* Room for configuration and index, generously. */
-    *bytes = 65536 + 256 * (uint64_t)s->tensors.count;
+    /* Room for configuration, index and tokenizer, generously. */
+    *bytes = 65536 + 256 * (uint64_t)s->tensors.count +
+             32 * (uint64_t)s->config.parsed.qllama.vocab;
     for (size_t i = 0; i < s->n_files; i++) {
         ivl__synth_file *file = &s->files[i];
 
@@ -283,13 +285,37 @@ static ivl_status write_weights(synth *s, ivl_error *error)
     return IVL_OK;
 }
 
-static ivl_status write_text(synth *s, const char *name, const char *text, ivl_error *error)
+static ivl_status write_bytes(synth *s, const char *name, const void *data, size_t bytes,
+                              ivl_error *error)
 {
     char *path = ivl__synth_target_file(&s->target, name);
-    ivl_status status = path ? ivl__file_replace(path, text, strlen(text), error)
+    ivl_status status = path ? ivl__file_replace(path, data, bytes, error)
                              : ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for '%s'", name);
 
     ivl__free(path);
+    return status;
+}
+
+static ivl_status write_text(synth *s, const char *name, const char *text, ivl_error *error)
+{
+    return write_bytes(s, name, text, strlen(text), error);
+}
+
+/* What a text tower needs to be of use; vocabularies too small for all bytes have none. */
+static bool has_tokenizer(const synth *s)
+{
+    return s->config.parsed.qllama.vocab >= IVL__SPM_LEAST_PIECES;
+}
+
+static ivl_status write_tokenizer(synth *s, ivl_error *error)
+{
+    ivl__text text = {0};
+    ivl_status status;
+
+    ivl__spm_write_stand_in((size_t)s->config.parsed.qllama.vocab, &text);
+    status = text.failed ? ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for a tokenizer")
+                         : write_bytes(s, "tokenizer.model", text.data, text.bytes, error);
+    ivl__text_free(&text);
     return status;
 }
 
@@ -325,6 +351,9 @@ static ivl_status write_all(synth *s, uint64_t bytes, ivl_error *error)
     if (!s->single) {
         if (s->layout == SHARDED || s->n_files > 1) {
             IVL__TRY(write_index(s, error));
+        }
+        if (has_tokenizer(s)) {
+            IVL__TRY(write_tokenizer(s, error));
         }
         IVL__TRY(write_text(s, "preprocessor_config.json", s->config.preprocessor, error));
         IVL__TRY(write_text(s, "config.json", s->config.config, error));

@@ -32,7 +32,8 @@ static char *with_ending(const char *path, const char *ending)
 
 static bool is_ours(const char *name, ivl__entry_kind kind)
 {
-    static const char *const endings[] = {".safetensors", ".bin", ".pth", ".json", ".part"};
+    static const char *const endings[] = {".safetensors", ".bin",   ".pth",
+                                          ".json",        ".model", ".part"};
     size_t n = strlen(name);
 
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {

@@ -46,6 +46,14 @@ for dtype in bf16 fp16 fp32; do
     expect_that "not stored as $dtype" same "$(fact dtype "$tmp/14b-$dtype")" "$dtype"
 done
 
+# ---- a text tower has a tokenizer of its vocabulary
+expect_exit 0 tokenize "$tmp/14b-bf16" --text baba
+expect_json '.ids[0] == 1 and .ids[-1] == 2'
+expect_exit 4 tokenize "$tmp/first" --text baba
+expect_exit 0 synth tiny-14b -o "$tmp/14b-bf16" --force
+expect_exit 0 synth tiny-14b -o "$tmp/few" --set qllama_config.vocab_size=259
+expect_no_file "$tmp/few/tokenizer.model"
+
 # ---- settings
 expect_exit 0 synth tiny -o "$tmp/set" --set num_hidden_layers=3,hidden_size=256 --set norm_type=layer_norm
 expect_exit 0 info "$tmp/set" --json

@@ -1,6 +1,7 @@
 /* Tokenizer: recorded ids of SentencePiece and of the published call, decoding, hostile files. */
 #include "tests/test.h"
 
+#include "loader/spm_writer.h"
 #include "loader/tokenizer_spm.h"
 #include "runtime/file.h"
 #include "runtime/memory.h"
@@ -237,13 +238,48 @@ static void damage_does_no_harm(void **state)
     ivl__free(data);
 }
 
+/* Stand-ins of any size are read, encode any text, and their longer pieces are reached by merges.
+ */
+static void stand_ins_are_tokenizers(void **state)
+{
+    static const struct {
+        size_t pieces, tokens; /* of "baba" */
+    } cases[] = {{260, 5}, {261, 5}, {400, 3}, {797, 2}, {49954, 1}};
+    static const char text[] = "a photo of the cat, \xe7\x8c\xab\n";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ivl__tokenizer_spm *tokenizer = NULL;
+        ivl__token_ids ids = {0};
+        ivl__text file = {0};
+        ivl_error error = {0};
+        char *back = NULL;
+        size_t bytes = 0;
+
+        ivl__spm_write_stand_in(cases[i].pieces, &file);
+        assert_false(file.failed);
+        assert_ok(ivl__tokenizer_spm_parse(file.data, file.bytes, &tokenizer, &error), error);
+        assert_int_equal(ivl__tokenizer_spm_model(tokenizer)->n_pieces, cases[i].pieces);
+        assert_ok(ivl__tokenizer_spm_encode(tokenizer, text, sizeof text - 1, &ids, &error), error);
+        assert_ok(ivl__tokenizer_spm_decode(tokenizer, ids.ids, ids.n, &back, &bytes, &error),
+                  error);
+        assert_string_equal(back, text);
+        ivl__free(back);
+        assert_ok(ivl__tokenizer_spm_encode(tokenizer, "baba", 4, &ids, &error), error);
+        assert_int_equal(ids.n, cases[i].tokens);
+        ivl__token_ids_free(&ids);
+        ivl__tokenizer_spm_free(tokenizer);
+        ivl__text_free(&file);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_ids),           cmocka_unit_test(recorded_ids_of_qllama),
         cmocka_unit_test(invalid_utf8_is_named),  cmocka_unit_test(texts_come_back),
         cmocka_unit_test(long_texts_are_encoded), cmocka_unit_test(broken_files_are_refused),
-        cmocka_unit_test(damage_does_no_harm),
+        cmocka_unit_test(damage_does_no_harm),    cmocka_unit_test(stand_ins_are_tokenizers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
