@@ -5,20 +5,7 @@
  * Test: tests/op/test_convert.c, all 65,536 codes and every rounding case, bit for bit.
  */
 #include "act.h"
-
-#if IN_TYPE == 0
-#define IN         float
-#define LOAD(p, i) (p)[i]
-#define LOAD16(p)  vload16(0, p)
-#elif IN_TYPE == 1
-#define IN         half
-#define LOAD(p, i) vload_half(i, p)
-#define LOAD16(p)  vload_half16(0, p)
-#else
-#define IN         ushort
-#define LOAD(p, i) as_float((uint)(p)[i] << 16)
-#define LOAD16(p)  as_float16(convert_uint16(vload16(0, p)) << 16)
-#endif
+#include "widen.h"
 
 __kernel void convert(__global const IN *from, ulong from_at, __global OUT *to, ulong to_at, ulong count)
 {

@@ -6,6 +6,7 @@
 #include "runtime/gemm.h"
 
 #include "runtime/log.h"
+#include "runtime/op_launch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -227,41 +228,13 @@ ivl_status ivl__gemm_reserve(ivl__gemm *gemm, size_t bytes, ivl_error *error)
 
 /* ---- run --------------------------------------------------------------------------------- */
 
-static bool is_weight_type(ivl_dtype type)
-{
-    return type == IVL_F32 || type == IVL_F16 || type == IVL_BF16;
-}
-
 static ivl_status check_weight(const ivl__gemm_call *call, ivl_error *error)
 {
     const ivl__weight *w = call->w;
-    int64_t next = 0;
+    ivl_status status = ivl__op_check_weight("GEMM", w, error);
 
-    if (!w || w->rows < 1 || w->cols < 1 || !is_weight_type(w->dtype) || w->n_tiles < 1 ||
-        w->n_tiles > IVL__MAX_TILES) {
-        return ivl__fail(error, IVL_INVALID_ARGUMENT,
-                         "GEMM: weight of %d x %d %s in %d tiles (at most %d)", w ? w->rows : 0,
-                         w ? w->cols : 0, ivl__dtype_name(w ? w->dtype : IVL_OTHER),
-                         w ? w->n_tiles : 0, IVL__MAX_TILES);
-    }
-    for (int i = 0; i < w->n_tiles; i++) {
-        const ivl__weight_tile *tile = &w->tiles[i];
-
-        if (tile->rows < 1 || tile->first_row != next) {
-            return ivl__fail(error, IVL_INVALID_ARGUMENT,
-                             "GEMM: tile %d has rows %d .. +%d, should begin at row %lld", i,
-                             tile->first_row, tile->rows, (long long)next);
-        }
-        next += tile->rows;
-        if (!tile->data.mem || tile->data.offset % ivl__dtype_bytes(w->dtype)) {
-            return ivl__fail(error, IVL_INVALID_ARGUMENT,
-                             "GEMM: tile %d is absent or misaligned (offset %llu, %s)", i,
-                             (unsigned long long)tile->data.offset, ivl__dtype_name(w->dtype));
-        }
-    }
-    if (next != w->rows) {
-        return ivl__fail(error, IVL_INVALID_ARGUMENT, "GEMM: tiles hold %lld of %d rows",
-                         (long long)next, w->rows);
+    if (status != IVL_OK) {
+        return status;
     }
     if (call->layout != IVL__GEMM_NT && w->n_tiles > 1) {
         return ivl__fail(error, IVL_UNSUPPORTED,
@@ -283,7 +256,7 @@ static ivl_status check_operands(const ivl__gemm *gemm, const ivl__gemm_call *ca
     if (!call->x.mem || call->x.offset % ivl__dtype_bytes(x_type)) {
         return ivl__fail(error, IVL_INVALID_ARGUMENT, "GEMM: x is absent or misaligned");
     }
-    if (!is_weight_type(call->y_type) || !call->y.mem ||
+    if (!ivl__op_is_type(call->y_type) || !call->y.mem ||
         call->y.offset % ivl__dtype_bytes(call->y_type)) {
         return ivl__fail(error, IVL_INVALID_ARGUMENT, "GEMM: y is absent, misaligned or %s",
                          ivl__dtype_name(call->y_type));

@@ -89,27 +89,7 @@ ivl_status ivl__op_patchify(ivl__device *device, const ivl__patchify_call *call,
     return ivl__launch(device, kernel, 1, &groups, &items, args, n, error);
 }
 
-/* ---- rows of `width` columns, SPAN columns a work-item ---------------------------------- */
-
-/* Kernels of embed.cl and position.cl: x runs over the columns, y over the rows. */
-static ivl_status get_row_kernel(ivl__device *device, const char *file, const char *name,
-                                 int32_t width, size_t rows, ivl__kernel **kernel, size_t groups[2],
-                                 size_t items[2], ivl_error *error)
-{
-    size_t span = device->caps.cpu ? 64 : 1;
-    char defines[32];
-    ivl_status status;
-
-    snprintf(defines, sizeof defines, "-DSPAN=%zu", span);
-    status = ivl__kernel_get(device, file, defines, name, kernel, error);
-    if (status == IVL_OK) {
-        items[0] = ivl__op_items(device, *kernel);
-        items[1] = 1;
-        groups[0] = ivl__ceil_div((size_t)width, span * items[0]);
-        groups[1] = rows;
-    }
-    return status;
-}
+/* ---- token rows ----------------------------------------------------------------------------- */
 
 ivl_status ivl__op_embed(ivl__device *device, int32_t images, int32_t tokens, int32_t width,
                          ivl__span patches, ivl__span class_embedding, ivl__span position,
@@ -137,8 +117,8 @@ ivl_status ivl__op_embed(ivl__device *device, int32_t images, int32_t tokens, in
         return status;
     }
     rows = (size_t)images * (size_t)tokens;
-    status = get_row_kernel(device, "embed.cl", "embed", width, rows, &kernel, groups, items,
-                            error);
+    status = ivl__op_row_kernel(device, "embed.cl", "", "embed", (size_t)width, rows, &kernel,
+                                groups, items, error);
     if (status != IVL_OK) {
         return status;
     }
@@ -168,8 +148,8 @@ ivl_status ivl__op_position_resize(ivl__device *device, int32_t from_h, int32_t 
         status = ivl__op_check_span("positions", "to", to, sizeof(float), error);
     }
     if (status == IVL_OK) {
-        status = get_row_kernel(device, "position.cl", "position_resize", width,
-                                1 + (size_t)to_h * (size_t)to_w, &kernel, groups, items, error);
+        status = ivl__op_row_kernel(device, "position.cl", "", "position_resize", (size_t)width,
+                                    1 + (size_t)to_h * (size_t)to_w, &kernel, groups, items, error);
     }
     if (status != IVL_OK) {
         return status;

@@ -9,8 +9,13 @@
 ivl_status ivl__op_check_span(const char *op, const char *operand, ivl__span span,
                               size_t element_bytes, ivl_error *error);
 
-/* fp32, fp16 and bf16 only. */
+/* What kernels take: fp32, fp16 and bf16. */
+bool ivl__op_is_type(ivl_dtype type);
 ivl_status ivl__op_check_type(const char *op, ivl_dtype type, ivl_error *error);
+
+/* Fails unless the tiles of a weight are there, aligned to its elements, and hold every row once,
+ * in order. */
+ivl_status ivl__op_check_weight(const char *op, const ivl__weight *w, ivl_error *error);
 
 /* The offset in elements; ivl__op_check_span has seen the span. */
 static inline ivl__arg ivl__arg_at(ivl__span span, size_t element_bytes)
@@ -31,6 +36,17 @@ static inline size_t ivl__op_items(const ivl__device *device, const ivl__kernel 
 {
     return ivl__op_items_of(device, kernel, 1);
 }
+
+/* Kernels over rows that take SPAN columns (x) of a row (y) a work-item: a column each on GPUs,
+ * whole vectors and few items on CPUs. */
+static inline int32_t ivl__op_row_span(const ivl__device *device)
+{
+    return device->caps.cpu ? 256 : 1;
+}
+/* Such a kernel, built with `defines` and its -DSPAN, and the launch over `width` columns. */
+ivl_status ivl__op_row_kernel(ivl__device *device, const char *file, const char *defines,
+                              const char *name, size_t width, size_t rows, ivl__kernel **kernel,
+                              size_t groups[2], size_t items[2], ivl_error *error);
 
 static inline size_t ivl__ceil_div(size_t a, size_t b)
 {

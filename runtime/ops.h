@@ -91,6 +91,56 @@ ivl_status ivl__op_position_resize(ivl__device *device, int32_t from_h, int32_t 
                                    int32_t to_h, int32_t to_w, int32_t width, ivl__span from,
                                    ivl__span to, ivl_error *error);
 
+/* out[r] = table[index[r]], widened to fp32: embeddings of tokens (a stored matrix in row tiles),
+ * query tokens for every picture, the last tokens of texts (table: fp32 rows as one tile, see
+ * ivl__weight_of). index int32 [rows]; one that is no row of the table gives a row of NaN. out rows
+ * out_ld apart, none of them in the table. */
+ivl_status ivl__op_gather_rows(ivl__device *device, int32_t rows, ivl__span index,
+                               const ivl__weight *table, ivl__span out, int32_t out_ld,
+                               ivl_error *error);
+
+/* y[r] += x[index[r]], fp32, one rounding. index int32 [rows] (absent: index[r] = r); a negative
+ * one leaves the row as it is, one from x_rows on makes it NaN. No row of y lies in x. */
+typedef struct ivl__add_rows_call {
+    int32_t rows, width;
+    ivl__span x; /* [x_rows, width], rows x_ld apart */
+    int32_t x_ld, x_rows;
+    ivl__span index;
+    ivl__span y; /* [rows, width], rows y_ld apart */
+    int32_t y_ld;
+} ivl__add_rows_call;
+ivl_status ivl__op_add_rows(ivl__device *device, const ivl__add_rows_call *call, ivl_error *error);
+
+/* Rotary embedding, rotate-half, in place. In every head of a row at position p, for j < d/2 and
+ * the angle a = p theta^(-2j/d): x[j], x[j + d/2] become x[j] cos a - x[j + d/2] sin a,
+ * x[j + d/2] cos a + x[j] sin a. q and k side by side in one buffer are one call with the heads of
+ * both. */
+typedef struct ivl__rope_call {
+    int32_t rows, heads, head_dim; /* head_dim is even */
+    ivl__span x;                   /* fp32 [rows, heads * head_dim], rows x_ld apart */
+    int32_t x_ld;
+    ivl__span positions; /* int32 [rows]; one that is not in the table gives a row of NaN */
+    ivl__span table;     /* fp32 [max_positions, head_dim], filled by ivl__rope_table */
+    int32_t max_positions;
+} ivl__rope_call;
+ivl_status ivl__op_rope(ivl__device *device, const ivl__rope_call *call, ivl_error *error);
+
+/* Host: table [max_positions, head_dim], of position p the head_dim / 2 cosines, then the sines,
+ * computed in double precision and rounded once. */
+void ivl__rope_table(int32_t max_positions, int32_t head_dim, double theta, float *table);
+
+/* out = silu(gate) * up, silu(g) = g / (1 + e^-g). out may be the place of gate or up where it is
+ * fp32 with their ld. */
+typedef struct ivl__swiglu_call {
+    int32_t rows, width;
+    ivl__span gate, up; /* fp32 [rows, width], rows gate_ld and up_ld apart */
+    int32_t gate_ld, up_ld;
+    ivl__span out; /* act [rows, width], rows out_ld apart */
+    ivl_dtype out_type;
+    int32_t out_ld;
+} ivl__swiglu_call;
+ivl_status ivl__op_swiglu(ivl__device *device, const ivl__swiglu_call *call, ivl_error *error);
+
 /* out[i] = x[i, first] (rows == 1), or the mean of rows first .. first + rows - 1 of image i.
  * x [images, tokens, width]; out rows out_ld apart. */
 ivl_status ivl__op_pool(ivl__device *device, int32_t images, int32_t tokens, int32_t width,

@@ -17,6 +17,9 @@
     BASELINE(norm_rms, ANY)                           \
     BASELINE(norm_layer, ANY)                         \
     SPARE(l2_normalize)                               \
+    SPARE(gather)                                     \
+    SPARE(rope)                                       \
+    SPARE(swiglu)                                     \
     BASELINE(attention_cpu, CPU)                      \
     BASELINE(attention_local, GPU)                    \
     BASELINE(attention_plain, GPU)                    \

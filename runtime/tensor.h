@@ -35,4 +35,15 @@ typedef struct ivl__weight {
     ivl__weight_tile tiles[IVL__MAX_TILES];
 } ivl__weight;
 
+/* A matrix in one piece. */
+static inline ivl__weight ivl__weight_of(ivl__span data, ivl_dtype dtype, int32_t rows,
+                                         int32_t cols)
+{
+    return (ivl__weight){.dtype = dtype,
+                         .rows = rows,
+                         .cols = cols,
+                         .n_tiles = 1,
+                         .tiles = {{.data = data, .rows = rows}}};
+}
+
 #endif
