@@ -166,22 +166,13 @@ static int print_json(const request *r, const facts *f)
 
 /* ---- for people ------------------------------------------------------------------------------ */
 
-/* "11.0 GiB", "3.1 MiB"; the text lasts until the fourth call after. */
+/* The text lasts until the fourth call after. */
 static const char *size_text(uint64_t bytes)
 {
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-    static char texts[4][24];
+    static ivl__size_buffer texts[4];
     static unsigned next;
-    char *text = texts[next++ % 4];
-    double value = (double)bytes;
-    int unit = 0;
 
-    while (value >= 1024.0 && unit < 4) {
-        value /= 1024.0;
-        unit++;
-    }
-    snprintf(text, sizeof texts[0], unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
-    return text;
+    return ivl__size_text(bytes, texts[next++ % 4]);
 }
 
 static void count_text(uint64_t n, char text[32])

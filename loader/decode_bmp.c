@@ -58,7 +58,8 @@ static ivl_status read_geometry(const unsigned char *data, size_t bytes, bmp_hea
     }
     header->from_top = height < 0;
     if (width <= 0 || height == 0 || height == INT32_MIN) {
-        return ivl__fail(error, IVL_BAD_INPUT, "BMP: width %" PRId64 ", height %" PRId64, width,
+        return ivl__fail(error, IVL_BAD_INPUT,
+                         "BMP: a picture cannot be %" PRId64 " wide and %" PRId64 " high", width,
                          height);
     }
     header->width = (int32_t)width;

@@ -103,7 +103,10 @@ static ivl_status read_header(const unsigned char *data, size_t bytes, pnm_heade
     header->channels = header->kind % 3 == 0 ? 3 : 1;
     if (!read_number(&reader, &width) || !read_number(&reader, &height) ||
         (header->kind % 3 != 1 && !read_number(&reader, &maxval))) {
-        return ivl__fail(error, IVL_BAD_INPUT, "PNM: header is incomplete or has no numbers");
+        return ivl__fail(
+            error, IVL_BAD_INPUT,
+            "PNM: header is incomplete, or a number in it is missing or longer than %d digits",
+            MAX_DIGITS);
     }
     if (width > INT32_MAX || height > INT32_MAX) {
         return ivl__fail(error, IVL_BAD_INPUT,

@@ -213,15 +213,9 @@ static ivl_status check_place(const merge *m, const char *record, ivl_error *err
 static ivl_status check_room(const merge *m, ivl_error *error)
 {
     char *folder = ivl__path_folder(m->to.path);
-    uint64_t room = 0;
-    ivl_status status = folder ? ivl__disk_free(folder, &room, error) : no_memory(error);
+    ivl_status status = folder ? ivl__disk_has_room(folder, m->bytes, m->to.path, error)
+                               : no_memory(error);
 
-    if (status == IVL_OK && room < m->bytes) {
-        status = ivl__fail(
-            error, IVL_IO_ERROR,
-            "merging '%s' needs %.1f GB, '%s' has %.1f GB free; choose another place", m->from.path,
-            1e-9 * (double)m->bytes, folder, 1e-9 * (double)room);
-    }
     ivl__free(folder);
     return status;
 }

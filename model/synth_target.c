@@ -196,32 +196,18 @@ static ivl_status empty_folder(const char *path, ivl_error *error)
     return e.status;
 }
 
-static ivl_status check_space(const ivl__synth_target *t, uint64_t bytes, ivl_error *error)
-{
-    uint64_t free_bytes;
-
-    IVL__TRY(ivl__disk_free(t->place, &free_bytes, error));
-    if (free_bytes < bytes) {
-        return ivl__fail(error, IVL_IO_ERROR,
-                         "'%s' needs %.2f GB, but %.2f GB are free on the disk of '%s'; make room "
-                         "or choose another disk",
-                         t->path, (double)bytes / 1e9, (double)free_bytes / 1e9, t->place);
-    }
-    return IVL_OK;
-}
-
 ivl_status ivl__synth_target_begin(ivl__synth_target *t, uint64_t bytes, ivl_error *error)
 {
     IVL__TRY(ivl__folder_create(t->place, error));
     if (!t->folder) {
         /* The writer claims and empties the file itself. */
-        return check_space(t, bytes, error);
+        return ivl__disk_has_room(t->place, bytes, t->path, error);
     }
     IVL__TRY(ivl__folder_lock(t->part, &t->lock, error));
     /* What an interrupted run left there goes before free space is looked at. */
     IVL__TRY(empty_folder(t->part, error));
     t->owned = true;
-    return check_space(t, bytes, error);
+    return ivl__disk_has_room(t->place, bytes, t->path, error);
 }
 
 char *ivl__synth_target_file(const ivl__synth_target *t, const char *name)

@@ -28,3 +28,17 @@ void ivl__log(ivl_log_level level, const char *format, ...)
     va_end(args);
     log_fn(log_user, level, text);
 }
+
+const char *ivl__size_text(uint64_t bytes, ivl__size_buffer text)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    int unit = 0;
+
+    while (value >= 1024.0 && unit < 4) {
+        value /= 1024.0;
+        unit++;
+    }
+    snprintf(text, sizeof(ivl__size_buffer), unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return text;
+}

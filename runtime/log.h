@@ -4,6 +4,8 @@
 
 #include "runtime/status.h"
 
+#include <stdint.h>
+
 typedef enum ivl_log_level {
     IVL_LOG_ERROR = 0,
     IVL_LOG_WARNING = 1,
@@ -19,5 +21,9 @@ typedef void ivl_log_fn(void *user, ivl_log_level level, const char *text);
 IVL_API void ivl_set_log(ivl_log_fn *fn, void *user);
 
 void ivl__log(ivl_log_level level, const char *format, ...) IVL__PRINTF(2, 3);
+
+/* For a text of bytes: "11.0 GiB", "3.1 MiB", "28 bytes". */
+typedef char ivl__size_buffer[24];
+const char *ivl__size_text(uint64_t bytes, ivl__size_buffer text);
 
 #endif

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "runtime/os.h"
 
+#include "runtime/log.h"
 #include "runtime/memory.h"
 
 #include <dlfcn.h>
@@ -305,6 +306,21 @@ ivl_status ivl__disk_free(const char *path, uint64_t *bytes, ivl_error *error)
     }
     *bytes = (uint64_t)st.f_bavail * (uint64_t)st.f_frsize;
     return IVL_OK;
+}
+
+ivl_status ivl__disk_has_room(const char *path, uint64_t bytes, const char *what, ivl_error *error)
+{
+    ivl__size_buffer needed, room;
+    uint64_t free_bytes = 0;
+
+    IVL__TRY(ivl__disk_free(path, &free_bytes, error));
+    if (free_bytes >= bytes) {
+        return IVL_OK;
+    }
+    return ivl__fail(error, IVL_IO_ERROR,
+                     "'%s' needs %s, but %s are free on the disk of '%s'; make room or choose "
+                     "another disk",
+                     what, ivl__size_text(bytes, needed), ivl__size_text(free_bytes, room), path);
 }
 
 char *ivl__path_join(const char *folder, const char *name)

@@ -64,6 +64,8 @@ ivl_status ivl__file_rename(const char *from, const char *to, ivl_error *error);
 ivl_status ivl__folder_create(const char *path, ivl_error *error);
 /* Bytes an ordinary user may still write to the file system of `path` (which must exist). */
 ivl_status ivl__disk_free(const char *path, uint64_t *bytes, ivl_error *error);
+/* IVL_IO_ERROR when `what` (the name of an output) does not fit there. */
+ivl_status ivl__disk_has_room(const char *path, uint64_t bytes, const char *what, ivl_error *error);
 
 /* Joins with one '/'; NULL when memory is short. */
 char *ivl__path_join(const char *folder, const char *name);

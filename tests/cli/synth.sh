@@ -116,7 +116,7 @@ expect_no_file "$tmp/full"
 expect_no_file "$tmp/full.part"
 expect_exit 1 synth internvit-6b-224 -o "$tmp/huge" \
     --set num_hidden_layers=1024,hidden_size=102400,intermediate_size=1048576
-expect_one_error "'$tmp/huge' needs [0-9.]+ GB, but [0-9.]+ GB are free"
+expect_one_error "'$tmp/huge' needs [0-9.]+ [GT]iB, but [0-9.]+ [MGT]iB are free"
 expect_no_file "$tmp/huge"
 expect_no_file "$tmp/huge.part"
 echo >"$tmp/file"

@@ -1,6 +1,7 @@
 /* test_base.c - status, memory, hash, dtype and os: the ground everything stands on. */
 #include "runtime/dtype.h"
 #include "runtime/hash.h"
+#include "runtime/log.h"
 #include "runtime/memory.h"
 #include "runtime/os.h"
 #include "tests/test.h"
@@ -121,12 +122,36 @@ static void files_appear_whole(void **state)
     rmdir(folder);
 }
 
+static void sizes_are_readable(void **state)
+{
+    ivl__size_buffer text;
+
+    (void)state;
+    assert_string_equal(ivl__size_text(0, text), "0 bytes");
+    assert_string_equal(ivl__size_text(1023, text), "1023 bytes");
+    assert_string_equal(ivl__size_text(1536, text), "1.5 KiB");
+    assert_string_equal(ivl__size_text((uint64_t)11 << 30, text), "11.0 GiB");
+    assert_string_equal(ivl__size_text(UINT64_MAX, text), "16777216.0 TiB");
+}
+
+static void room_on_a_disk(void **state)
+{
+    ivl_error error = {0};
+
+    (void)state;
+    assert_ok(ivl__disk_has_room("/", 0, "out", &error), error);
+    assert_fails(ivl__disk_has_room("/", UINT64_MAX, "out", &error), IVL_IO_ERROR, error,
+                 "'out' needs 16777216.0 TiB, but ");
+    assert_fails(ivl__disk_has_room("/no/such", 0, "out", &error), IVL_IO_ERROR, error, "/no/such");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_carry_context),  cmocka_unit_test(sizes_do_not_wrap),
         cmocka_unit_test(nth_allocation_fails),  cmocka_unit_test(sha256_known_answers),
         cmocka_unit_test(half_types_round_trip), cmocka_unit_test(files_appear_whole),
+        cmocka_unit_test(sizes_are_readable),    cmocka_unit_test(room_on_a_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,7 +102,7 @@ static const struct {
     {"img_bomb.gif", "65535 x 65535 pixels, over the limit"},
     {"img_lzw_loop.gif", "GIF: "},
     {"img_frame_outside.gif", "lies outside the screen of 4 x 4"},
-    {"img_negative_height.bmp", "BMP: width 2, height -2147483648"},
+    {"img_negative_height.bmp", "BMP: a picture cannot be 2 wide and -2147483648 high"},
     {"img_bad_offset.bmp", "BMP: pixels begin at"},
     {"img_huge.ppm", "PNM: "},
 };

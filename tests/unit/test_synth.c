@@ -681,7 +681,7 @@ static void test_no_space(void **state)
     options.settings = settings;
     options.n_settings = 3;
     assert_fails(ivl_synth(&options, in_folder("model"), &error), IVL_IO_ERROR, error,
-                 "GB are free on the disk of");
+                 "B are free on the disk of");
     assert_int_equal(entries_of(folder), 0);
 }
 
