@@ -75,6 +75,7 @@ static void fill_caps(ivl__device *device)
     caps->program_cache = true;
     caps->event_times = true;
     caps->clblast = true;
+    caps->topk = true;
     fill_max_items(device);
     fill_sub_group(device);
     ivl__quirks_apply(info, caps);

@@ -61,6 +61,7 @@ typedef struct ivl__caps {
     bool x86_bf16_dot;  /* vdpbf16ps by inline assembler: host has it, and the probe's result was
                            right (ivl__probe_*) */
     bool clblast;       /* CLBlast's products are right, as far as the self-test knows */
+    bool topk;          /* so are the best scores of a search */
     uint64_t global_mem, max_alloc, local_mem;
     size_t max_work_group, max_items[3], base_align_bytes;
     uint32_t compute_units;

@@ -151,6 +151,42 @@ ivl_status ivl__op_pool(ivl__device *device, int32_t images, int32_t tokens, int
 ivl_status ivl__op_l2_normalize(ivl__device *device, int32_t rows, int32_t width, ivl__span x,
                                 ivl_error *error);
 
+/* An entry of a list of best scores: greater for a greater score and, of equal scores, for the
+ * lower row (cl/topk.cl). */
+#define IVL__TOPK_NONE     0x007fffff00000000u
+#define IVL__TOPK_MAX_ROWS 0xffffffffu
+
+static inline uint32_t ivl__topk_row(uint64_t key)
+{
+    return ~(uint32_t)key;
+}
+
+static inline float ivl__topk_score(uint64_t key)
+{
+    const uint32_t ordered = (uint32_t)(key >> 32);
+    const uint32_t bits = ordered & 0x80000000u ? ordered & 0x7fffffffu : ~ordered;
+    float score;
+
+    memcpy(&score, &bits, sizeof score);
+    return score;
+}
+
+/* Puts the scores of a chunk of rows into the lists of the k best of each query and part, where
+ * they are good enough. Lists begin as IVL__TOPK_NONE; which entries they hold in the end depends
+ * neither on the chunks, nor on the parts (a query's result is the k greatest of all its parts'),
+ * nor on the variant; their order means nothing to the caller, and every chunk of a list goes to
+ * one variant. A NaN is never among them. */
+typedef struct ivl__topk_call {
+    int32_t queries, rows, k;
+    ivl__span scores; /* fp32 [queries, rows], rows scores_ld apart */
+    int32_t scores_ld;
+    uint32_t first_row;  /* number of the row that column 0 belongs to */
+    int32_t parts;       /* that share a query's columns, so that few queries keep a device busy */
+    ivl__span best;      /* uint64 [queries, parts, k] */
+    const char *variant; /* NULL: by capability; "heap" or "group" for tests and bench */
+} ivl__topk_call;
+ivl_status ivl__op_topk(ivl__device *device, const ivl__topk_call *call, ivl_error *error);
+
 /* flag[0] (int32) becomes 1 if any of `count` fp32 values is not finite; else it is untouched. */
 ivl_status ivl__op_check_finite(ivl__device *device, uint64_t count, ivl__span x, ivl__span flag,
                                 ivl_error *error);

@@ -32,6 +32,7 @@
     SPARE(gemm_cpu_fast_variants)                     \
     SPARE(gemm_tile_variants)                         \
     BASELINE(pool, ANY)                               \
+    OPTIONAL(topk, ANY, topk)                         \
     BASELINE(check_finite, ANY)                       \
     BASELINE(convert, GPU)
 

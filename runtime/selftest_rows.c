@@ -1,5 +1,6 @@
 /* selftest_rows.c - known-answer tests of what is done to rows: norms, pooling, GELU, changes of
- * element type, the check for finite values. Bounds as the headers of cl/ derive them. */
+ * element type, best scores, the check for finite values. Bounds as the headers of cl/ derive them.
+ */
 #include "runtime/ops.h"
 #include "runtime/program.h"
 #include "runtime/selftest.h"
@@ -162,6 +163,77 @@ static ivl_status pool(ivl__trial *t, ivl_error *error)
     return IVL_OK;
 }
 
+/* ---- best scores ------------------------------------------------------------------------- */
+
+#define TOPK_QUERIES 2
+#define TOPK_ROWS    150
+#define TOPK_BEST    5
+
+/* Whether row a of a query's scores comes before row b. */
+static bool topk_before(const float *scores, int a, int b)
+{
+    return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
+}
+
+/* Two chunks in two parts, of small whole numbers, so that scores are equal here and there; then
+ * the k greatest of both lists. Nothing is rounded: the bound is zero. */
+static ivl_status topk_variant(ivl__trial *t, const char *variant, const float *scores,
+                               ivl__span at_scores, ivl_error *error)
+{
+    uint64_t best[TOPK_QUERIES][2 * TOPK_BEST];
+    ivl__topk_call call = {.queries = TOPK_QUERIES,
+                           .k = TOPK_BEST,
+                           .scores_ld = TOPK_ROWS,
+                           .parts = 2,
+                           .variant = variant};
+
+    for (int i = 0; i < TOPK_QUERIES * 2 * TOPK_BEST; i++) {
+        best[i / (2 * TOPK_BEST)][i % (2 * TOPK_BEST)] = IVL__TOPK_NONE;
+    }
+    IVL__TRY(ivl__trial_upload(t, best, sizeof best, &call.best, error));
+    for (int chunk = 0; chunk < 2; chunk++) {
+        call.first_row = chunk ? 100 : 0;
+        call.rows = chunk ? TOPK_ROWS - 100 : 100;
+        call.scores = ivl__span_at(at_scores, call.first_row * sizeof(float));
+        IVL__TRY(ivl__op_topk(t->device, &call, error));
+    }
+    IVL__TRY(ivl__cl_read(&t->device->cl, t->device->cl.compute, call.best.mem, call.best.offset,
+                          best, sizeof best, 0, NULL, NULL, error));
+    for (int q = 0; q < TOPK_QUERIES; q++) {
+        const float *of_query = scores + q * TOPK_ROWS;
+
+        for (int row = 0; row < TOPK_ROWS; row++) {
+            int before = 0; /* rows that come first */
+            int found = 0;
+
+            for (int other = 0; other < TOPK_ROWS; other++) {
+                before += topk_before(of_query, other, row);
+            }
+            for (int i = 0; i < 2 * TOPK_BEST; i++) {
+                found += ivl__topk_row(best[q][i]) == (uint32_t)row &&
+                         ivl__topk_score(best[q][i]) == of_query[row];
+            }
+            if (before < TOPK_BEST) {
+                ivl__trial_check(t, found, 1.0, 0.0);
+            }
+        }
+    }
+    return IVL_OK;
+}
+
+static ivl_status topk(ivl__trial *t, ivl_error *error)
+{
+    float scores[TOPK_QUERIES * TOPK_ROWS];
+    ivl__span at;
+
+    for (int i = 0; i < TOPK_QUERIES * TOPK_ROWS; i++) {
+        scores[i] = floorf(20.0f * ivl__selftest_value(9, (uint32_t)i));
+    }
+    IVL__TRY(ivl__trial_upload(t, scores, sizeof scores, &at, error));
+    IVL__TRY(topk_variant(t, "heap", scores, at, error));
+    return t->device->caps.cpu ? IVL_OK : topk_variant(t, "group", scores, at, error);
+}
+
 /* ---- finite values ----------------------------------------------------------------------- */
 
 #define FINITE_COUNT 131 /* more than two items, the last one short */
@@ -274,6 +346,7 @@ IVL__SELFTEST(norm_rms)
 IVL__SELFTEST(norm_layer)
 IVL__SELFTEST(l2_normalize)
 IVL__SELFTEST(pool)
+IVL__SELFTEST(topk)
 IVL__SELFTEST(check_finite)
 IVL__SELFTEST(convert)
 IVL__SELFTEST(gelu)
