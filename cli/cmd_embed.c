@@ -1,10 +1,10 @@
 /* cmd_embed.c - `internvl embed`: one vector per image. */
 #include "cli/dry_run.h"
 #include "cli/image_run.h"
+#include "loader/unit_vector.h"
 #include "runtime/memory.h"
 #include "runtime/os.h"
 
-#include <math.h>
 #include <string.h>
 
 typedef struct embed_options {
@@ -24,21 +24,6 @@ typedef struct pooling {
 
 /* ---- rows -------------------------------------------------------------------------------- */
 
-/* In double: the norm of a vector is the same on every device that gave the same vector. */
-static void normalize(float *vector, int n)
-{
-    double sum = 0.0;
-    double norm;
-
-    for (int i = 0; i < n; i++) {
-        sum += (double)vector[i] * (double)vector[i];
-    }
-    norm = sqrt(sum);
-    for (int i = 0; norm > 0.0 && i < n; i++) {
-        vector[i] = (float)((double)vector[i] / norm);
-    }
-}
-
 static void make_row(void *user, const cli_batch *batch, int index, const float **rows)
 {
     const pooling *p = user;
@@ -49,7 +34,7 @@ static void make_row(void *user, const cli_batch *batch, int index, const float 
                width * sizeof(float));
     }
     if (p->normalize) {
-        normalize(p->vector, p->n_taps * p->width);
+        ivl__unit_vector(p->vector, (size_t)p->n_taps * width); /* zeros stay zeros */
     }
     rows[0] = p->vector;
 }

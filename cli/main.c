@@ -12,8 +12,9 @@
 
 /* In the order of --help: what is there, what to run on, what to run. */
 static const cli_command *const commands[] = {
-    &cli_devices,  &cli_info,     &cli_synth,  &cli_embed,  &cli_features, &cli_preprocess,
-    &cli_tokenize, &cli_selftest, &cli_verify, &cli_status, &cli_merge,    NULL,
+    &cli_devices,    &cli_info,     &cli_synth,    &cli_embed,  &cli_features,
+    &cli_preprocess, &cli_tokenize, &cli_selftest, &cli_verify, &cli_status,
+    &cli_merge,      &cli_index,    NULL,
 };
 
 /* A descriptor 0 .. 2 that the caller closed would be given to the next file that is opened, and a

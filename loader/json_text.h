@@ -29,6 +29,10 @@ void ivl__text_printf(ivl__text *text, const char *format, ...) IVL__PRINTF(2, 3
 void ivl__text_json(ivl__text *text, const char *string);
 /* The same of bytes among which may be NUL. */
 void ivl__text_json_bytes(ivl__text *text, const char *string, size_t bytes);
+/* Appends the bytes that a JSON string of `bytes` bytes, quotes included, stands for: \udc80 ..
+ * \udcff become the byte they were. false for anything that is no such string; bytes may then have
+ * been appended. */
+bool ivl__text_unquote(ivl__text *text, const char *json, size_t bytes);
 /* The same escapes outside JSON: valid UTF-8 as it is, other bytes as the six characters \udcXX. */
 void ivl__text_escaped(ivl__text *text, const char *string);
 

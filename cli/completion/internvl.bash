@@ -2,7 +2,7 @@
 
 _internvl() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' word i
-    local commands='devices info selftest synth embed features preprocess verify status merge tokenize'
+    local commands='devices info selftest synth embed features preprocess verify status merge tokenize index'
     local global='--device --device-memory --residency --precision --gemm --tuning --threads --quiet
         --verbose --log-json --trace --no-cache --cache-dir --kernel-dir --help --version'
     local image='--output --resize --size --exif --gray16 --fast-decode --max-pixels --batch --dtype
@@ -61,6 +61,7 @@ _internvl() {
     verify) options='--json --config --arch --published --photos' ;;
     status) options='--json' ;;
     merge) options='--output --force' ;;
+    index) options='--output --mode --dtype --force' ;;
     tokenize) options='--texts --text --raw --decode' ;;
     esac
     if [[ $cur == -* || -z $command ]]; then
