@@ -74,6 +74,13 @@ typedef struct ivl_unused_part {
     uint64_t bytes;
 } ivl_unused_part;
 
+/* Weights by the mode that needs them first: "vit", "c" (the pooling block), "text" (the text
+ * tower, which g runs too), "g" (queries, cross-attention, its pooling block). */
+typedef struct ivl_model_part {
+    const char *name;
+    uint64_t parameters, bytes;
+} ivl_model_part;
+
 /* Strings and arrays belong to the model. */
 typedef struct ivl_model_info {
     size_t size;
@@ -94,11 +101,14 @@ typedef struct ivl_model_info {
     int n_unused;
     /* InternVL-C and InternVL-G; zeros in checkpoints that have no such parts. */
     int embed_dim;                 /* width of image_c, image_g and text */
+    double logit_scale;            /* factor of cosines (the stored logarithm's exponential) */
     int query_tokens;              /* learned queries of QLLaMA; 0 in InternVL-C */
     int cross_attention_frequency; /* every n-th layer of QLLaMA looks at the image, from 0 on */
     int vocab_size;                /* token ids are below that */
     int text_layers, text_hidden_size, text_heads, text_kv_heads, text_mlp_size;
     double text_norm_eps;
+    const ivl_model_part *parts; /* of the parts that run */
+    int n_parts;
 } ivl_model_info;
 
 IVL_API void ivl_model_get_info(const ivl_model *model, ivl_model_info *info);

@@ -3,6 +3,7 @@
 
 #include "runtime/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -121,29 +122,68 @@ static ivl_status read_config_beside(const ivl_model *model, const char *name, b
     return status;
 }
 
-static ivl_status read_geometry(ivl_model *model, const ivl_model_options *options,
-                                ivl_error *error)
+static ivl_status read_config(ivl_model *model, const ivl_model_options *options, bool *found,
+                              ivl_error *error)
 {
-    bool found = false;
-
+    *found = true;
     if (options && options->arch) {
         return ivl__known_architecture_find(options->arch, &model->config, error);
     }
     if (options && options->config) {
         return read_config_file(options->config, false, &model->config, error);
     }
-    IVL__TRY(read_config_beside(model, "config.json", false, &model->config, &found, error));
-    return found ? IVL_OK : ivl__vit_config_from_tensors(model->table, &model->config.vit, error);
+    return read_config_beside(model, "config.json", false, &model->config, found, error);
+}
+
+static ivl_status read_geometry(ivl_model *model, const ivl_model_options *options,
+                                ivl_error *error)
+{
+    bool found;
+
+    IVL__TRY(read_config(model, options, &found, error));
+    if (!found) {
+        IVL__TRY(ivl__vit_config_from_tensors(model->table, &model->config.vit, error));
+    }
+    return ivl__clip_config_from_tensors(model->table, found, &model->config, error);
 }
 
 /* ---- facts ------------------------------------------------------------------------------- */
+
+/* Which part of the model a role belongs to: the mode that needs it first. */
+static const char *part_of(const char *role)
+{
+    if (strncmp(role, "clip_projector.", 15) == 0) {
+        return "c";
+    }
+    if (strncmp(role, "clip_projector2.", 16) == 0 || strncmp(role, "itm_head.", 9) == 0 ||
+        strcmp(role, "query_tokens") == 0 || strstr(role, ".cross_attn.")) {
+        return "g";
+    }
+    return strncmp(role, "qllama.", 7) == 0 || strcmp(role, "text_projection") == 0 ||
+                   strcmp(role, "logit_scale") == 0
+               ? "text"
+               : "vit";
+}
+
+static void count_part(ivl_model *model, const char *name, uint64_t parameters, uint64_t bytes)
+{
+    int i = 0;
+
+    while (i < model->n_parts && strcmp(model->parts[i].name, name) != 0) {
+        i++;
+    }
+    if (i == model->n_parts) {
+        model->parts[model->n_parts++] = (ivl_model_part){.name = name};
+    }
+    model->parts[i].parameters += parameters;
+    model->parts[i].bytes += bytes;
+}
 
 static ivl_status collect_role(void *user, const char *role, const ivl__weight_ref *ref,
                                ivl_error *error)
 {
     ivl_model *model = user;
 
-    (void)role;
     if (!ivl__grow((void **)&model->roles, &model->roles_capacity, model->n_roles + 1,
                    sizeof *model->roles)) {
         return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the list of tensors");
@@ -153,8 +193,7 @@ static ivl_status collect_role(void *user, const char *role, const ivl__weight_r
         const ivl__tensor_entry *part = ref->parts[i];
         const char *dtype = ivl__dtype_name(part->dtype);
 
-        model->parameters += part->elements;
-        model->bytes += part->bytes;
+        count_part(model, part_of(role), part->elements, part->bytes);
         if (part->rank >= 2 && part->shape[0] > 1 && strcmp(model->dtype, dtype) != 0) {
             snprintf(model->dtype, sizeof model->dtype, "%s", model->dtype[0] ? "mixed" : dtype);
         }
@@ -164,18 +203,47 @@ static ivl_status collect_role(void *user, const char *role, const ivl__weight_r
 
 static ivl_status collect_unused(ivl_model *model, ivl_error *error)
 {
-    const ivl__vit_weights *w = model->weights;
+    const ivl__unused_list *w = &model->weights->unused;
 
-    model->unused = ivl__calloc((size_t)w->n_unused, sizeof *model->unused);
+    model->unused = ivl__calloc((size_t)w->n, sizeof *model->unused);
     if (!model->unused) {
         return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the list of unused parts");
     }
-    for (int i = 0; i < w->n_unused; i++) {
-        model->unused[i] = (ivl_unused_part){.prefix = w->unused[i].prefix,
-                                             .tensors = w->unused[i].tensors,
-                                             .bytes = w->unused[i].bytes};
+    for (int i = 0; i < w->n; i++) {
+        model->unused[i] = (ivl_unused_part){.prefix = w->items[i].prefix,
+                                             .tensors = w->items[i].tensors,
+                                             .bytes = w->items[i].bytes};
     }
     return IVL_OK;
+}
+
+static void add_mode(ivl_model *model, const char *mode)
+{
+    model->modes[model->n_modes++] = mode;
+}
+
+static ivl_status make_stages(ivl_model *model, ivl_error *error)
+{
+    const ivl__model_weights *w = model->weights;
+    const ivl__architecture architecture = model->config.architecture;
+
+    IVL__TRY(ivl__vit_stages_make(&model->config.vit, w ? w->vit : NULL, &model->stages, error));
+    add_mode(model, "vit");
+    if (architecture == IVL__ARCH_14B || architecture == IVL__ARCH_C_13B) {
+        IVL__TRY(ivl__clip_stages_make(&model->config, w ? w->clip : NULL, &model->clip, error));
+    }
+    return IVL_OK;
+}
+
+static void read_logit_scale(ivl_model *model)
+{
+    const ivl__clip_weights *clip = model->weights->clip;
+
+    if (clip) {
+        const ivl__tensor_entry *scale = clip->logit_scale.parts[0];
+
+        model->logit_scale = exp((double)ivl__dtype_load(scale->dtype, scale->data, 0));
+    }
 }
 
 static ivl_status open_checkpoint(ivl_model *model, const ivl_model_options *options,
@@ -187,11 +255,12 @@ static ivl_status open_checkpoint(ivl_model *model, const ivl_model_options *opt
     IVL__TRY(read_geometry(model, options, error));
     IVL__TRY(
         read_config_beside(model, "preprocessor_config.json", true, &model->config, &found, error));
-    IVL__TRY(ivl__vit_weights_map(model->table, &model->config.vit, &model->weights, error));
-    IVL__TRY(ivl__vit_weights_visit(model->weights, collect_role, model, error));
+    IVL__TRY(ivl__model_weights_map(model->table, &model->config, &model->weights, error));
+    IVL__TRY(ivl__model_weights_visit(&model->config, model->weights, collect_role, model, error));
     IVL__TRY(collect_unused(model, error));
-    IVL__TRY(ivl__model_id(&model->config.vit, model->weights, false, model->id, error));
-    IVL__TRY(ivl__vit_stages_make(&model->config.vit, model->weights, &model->stages, error));
+    IVL__TRY(ivl__model_id(&model->config, model->weights, false, model->id, error));
+    IVL__TRY(make_stages(model, error));
+    read_logit_scale(model);
     return register_model(model, error);
 }
 
@@ -235,6 +304,28 @@ ivl_status ivl_model_open(const char *path, const ivl_model_options *options, iv
     return IVL_OK;
 }
 
+/* As if stored in bf16. */
+static ivl_status count_tensor(void *user, const ivl__expected_tensor *tensor, ivl_error *error)
+{
+    uint64_t n = 1;
+
+    (void)error;
+    for (int i = 0; i < tensor->rank; i++) {
+        n *= tensor->shape[i];
+    }
+    if (!ivl__clip_is_unused(tensor->role)) {
+        count_part(user, part_of(tensor->role), n, 2 * n);
+    }
+    return IVL_OK;
+}
+
+static ivl_status count_tensors(ivl_model *model, ivl_error *error)
+{
+    IVL__TRY(ivl__vit_tensors_expected(&model->config.vit, "hub", count_tensor, model, error));
+    return model->clip ? ivl__clip_tensors_expected(&model->config, count_tensor, model, error)
+                       : IVL_OK;
+}
+
 ivl_status ivl_model_open_architecture(const char *arch, ivl_model **out, ivl_error *error)
 {
     ivl_model *model = new_model(arch, error);
@@ -245,21 +336,16 @@ ivl_status ivl_model_open_architecture(const char *arch, ivl_model **out, ivl_er
     }
     status = ivl__known_architecture_find(arch, &model->config, error);
     if (status == IVL_OK) {
-        status = ivl__vit_stages_make(&model->config.vit, NULL, &model->stages, error);
+        status = make_stages(model, error);
+    }
+    if (status == IVL_OK) {
+        status = count_tensors(model, error);
     }
     if (status != IVL_OK) {
         ivl_model_free(model);
         return status;
     }
     snprintf(model->dtype, sizeof model->dtype, "bf16");
-    for (int i = 0; i < model->stages->n_stages; i++) {
-        for (int t = 0; t < model->stages->stages[i].n_tiles; t++) {
-            model->bytes += model->stages->stages[i].tiles[t].bytes;
-        }
-    }
-    /* Vectors are fp32 on the device and bf16 in a checkpoint. */
-    model->bytes += model->stages->vector_bytes / 2;
-    model->parameters = model->bytes / 2;
     *out = model;
     return IVL_OK;
 }
@@ -270,8 +356,9 @@ void ivl_model_free(ivl_model *model)
         return;
     }
     unregister_model(model);
+    ivl__clip_stages_free(model->clip);
     ivl__vit_stages_free(model->stages);
-    ivl__vit_weights_free(model->weights);
+    ivl__model_weights_free(model->weights);
     ivl__tensor_table_free(model->table);
     ivl__free(model->roles);
     ivl__free(model->unused);
@@ -290,10 +377,12 @@ static const char *architecture_name(ivl__architecture architecture)
     return "InternViT";
 }
 
-static void describe_text(const ivl__model_config *config, ivl_model_info *info)
+static void describe_text(const ivl_model *model, ivl_model_info *info)
 {
+    const ivl__model_config *config = &model->config;
     const ivl__llama_config *llama = &config->qllama;
 
+    info->logit_scale = model->logit_scale;
     info->embed_dim = config->clip_embed_dim;
     if (config->architecture == IVL__ARCH_14B) {
         info->query_tokens = config->query_tokens;
@@ -310,19 +399,18 @@ static void describe_text(const ivl__model_config *config, ivl_model_info *info)
 
 void ivl_model_get_info(const ivl_model *model, ivl_model_info *info)
 {
-    static const char *const modes[] = {"vit"};
     const ivl__vit_config *vit = &model->config.vit;
 
     *info = (ivl_model_info){
         .size = sizeof *info,
         .architecture = architecture_name(model->config.architecture),
         .path = model->path,
-        .naming = model->weights ? model->weights->naming : "",
+        .naming = model->weights ? model->weights->vit->naming : "",
         .dtype = model->dtype,
-        .modes = modes,
-        .n_modes = 1,
-        .parameters = model->parameters,
-        .bytes = model->bytes,
+        .modes = model->modes,
+        .n_modes = model->n_modes,
+        .parts = model->parts,
+        .n_parts = model->n_parts,
         .layers = vit->layers,
         .hidden_size = vit->hidden,
         .heads = vit->heads,
@@ -335,10 +423,14 @@ void ivl_model_get_info(const ivl_model *model, ivl_model_info *info)
         .norm_eps = vit->eps,
         .model_id = model->id,
         .unused = model->unused,
-        .n_unused = model->weights ? model->weights->n_unused : 0,
+        .n_unused = model->weights ? model->weights->unused.n : 0,
     };
-    if (model->config.qllama.hidden) {
-        describe_text(&model->config, info);
+    for (int i = 0; i < model->n_parts; i++) {
+        info->parameters += model->parts[i].parameters;
+        info->bytes += model->parts[i].bytes;
+    }
+    if (model->clip) {
+        describe_text(model, info);
     }
     memcpy(info->mean, model->config.mean, sizeof info->mean);
     memcpy(info->std, model->config.std, sizeof info->std);
@@ -369,6 +461,6 @@ bool ivl_model_get_tensor(const ivl_model *model, size_t index, ivl_tensor_info 
 ivl_status ivl_model_full_hash(const ivl_model *model, char hex[65], ivl_error *error)
 {
     IVL__TRY(ivl__model_check(model, error));
-    IVL__TRY(ivl__model_id(&model->config.vit, model->weights, true, hex, error));
+    IVL__TRY(ivl__model_id(&model->config, model->weights, true, hex, error));
     return ivl__model_check(model, error);
 }

@@ -147,7 +147,8 @@ static ivl_status place(ivl__trial *t, ivl__vit *v, const ivl__vit_stages *stage
     const int32_t offsets[IMAGES + 1] = {0, v->sizes.tokens, 2 * v->sizes.tokens};
     ivl__span vectors, at_offsets, pixels, rows, normed, wide;
 
-    IVL__TRY(ivl__trial_upload(t, stages->vectors, (size_t)stages->vector_bytes, &vectors, error));
+    IVL__TRY(ivl__trial_upload(t, stages->list.vectors, (size_t)stages->list.vector_bytes, &vectors,
+                               error));
     IVL__TRY(ivl__trial_upload(t, offsets, sizeof offsets, &at_offsets, error));
     IVL__TRY(ivl__trial_upload(t, rgb, IMAGES * (size_t)v->sizes.pixels, &pixels, error));
     IVL__TRY(ivl__trial_upload(t, NULL, IMAGES * (size_t)v->sizes.rows, &rows, error));
@@ -169,8 +170,8 @@ static ivl_status run_stage(ivl__trial *t, ivl__vit *v, const ivl__vit_stages *s
 {
     ivl__span spans[8];
 
-    for (int i = 0; i < stages->stages[stage].n_tiles; i++) {
-        const ivl__tile_source *tile = &stages->stages[stage].tiles[i];
+    for (int i = 0; i < stages->list.stages[stage].n_tiles; i++) {
+        const ivl__tile_source *tile = &stages->list.stages[stage].tiles[i];
 
         IVL__TRY(ivl__trial_upload(t, tile->data, (size_t)tile->bytes, &spans[i], error));
     }
@@ -240,7 +241,7 @@ static ivl_status compare_stages(ivl__trial *t, ivl__vit *v, const ivl__vit_stag
     const size_t n = (size_t)IMAGES * (size_t)r->tokens * (size_t)r->config->hidden;
 
     IVL__TRY(place(t, v, stages, c->rgb, error));
-    for (int stage = 0; stage < stages->n_stages; stage++) {
+    for (int stage = 0; stage < stages->list.n_stages; stage++) {
         IVL__TRY(run_stage(t, v, stages, stage, error));
         IVL__TRY(ivl__trial_download(t, (ivl__span){v->rows, 0}, IVL_F32, n, c->got, error));
         IVL__TRY(reference_stage(r, v, stage, c, error));

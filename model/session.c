@@ -160,20 +160,22 @@ static ivl_status upload_vectors(ivl_session *s, ivl_error *error)
 {
     const ivl__vit_stages *stages = s->model->stages;
 
-    IVL__TRY(
-        make_buffer(s, (uint64_t)stages->n_stages * sizeof(int32_t), "flags", &s->flags, error));
-    IVL__TRY(ivl__cl_buffer(&s->device->cl, CL_MEM_READ_ONLY, (size_t)stages->vector_bytes,
+    IVL__TRY(make_buffer(s, (uint64_t)stages->list.n_stages * sizeof(int32_t), "flags", &s->flags,
+                         error));
+    IVL__TRY(ivl__cl_buffer(&s->device->cl, CL_MEM_READ_ONLY, (size_t)stages->list.vector_bytes,
                             "vectors", &s->vit.vectors, error));
-    return ivl__cl_write(&s->device->cl, s->device->cl.compute, s->vit.vectors, 0, stages->vectors,
-                         (size_t)stages->vector_bytes, 0, NULL, NULL, error);
+    return ivl__cl_write(&s->device->cl, s->device->cl.compute, s->vit.vectors, 0,
+                         stages->list.vectors, (size_t)stages->list.vector_bytes, 0, NULL, NULL,
+                         error);
 }
 
 static ivl_status place_weights(ivl_session *s, ivl_error *error)
 {
     const ivl_model *m = s->model;
 
-    return ivl__residency_open(s->device, &s->plan, m->stages->stages, m->stages->n_stages,
-                               m->table->maps, m->table->n_files, &s->residency, error);
+    return ivl__residency_open(s->device, &s->plan, m->stages->list.stages,
+                               m->stages->list.n_stages, m->table->maps, m->table->n_files,
+                               &s->residency, error);
 }
 
 /* What is given back before other places are taken, and what it had counted. */

@@ -155,12 +155,12 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
 
 static void sum_stages(const ivl__vit_stages *stages, uint64_t *stage_bytes, ivl__plan_request *r)
 {
-    for (int i = 0; i < stages->n_stages; i++) {
-        stage_bytes[i] = ivl__stage_copied_bytes(&stages->stages[i]);
-        r->copied_bytes += ivl__stage_unmappable_bytes(&stages->stages[i]);
+    for (int i = 0; i < stages->list.n_stages; i++) {
+        stage_bytes[i] = ivl__stage_copied_bytes(&stages->list.stages[i]);
+        r->copied_bytes += ivl__stage_unmappable_bytes(&stages->list.stages[i]);
     }
     r->stage_bytes = stage_bytes;
-    r->n_stages = stages->n_stages;
+    r->n_stages = stages->list.n_stages;
 }
 
 static uint64_t gemm_scratch(const ivl_session *s, int sub_batch)
@@ -171,7 +171,7 @@ static uint64_t gemm_scratch(const ivl_session *s, int sub_batch)
 /* Small things whatever the sub-batch: flags, the first offset, sizes rounded up. */
 static uint64_t small_scratch(const ivl_session *s)
 {
-    return 4096 + 64 * (uint64_t)s->model->stages->n_stages;
+    return 4096 + 64 * (uint64_t)s->model->stages->list.n_stages;
 }
 
 /* The products' scratch depends on the sub-batch, which is what the budget leaves room for: begins
@@ -183,7 +183,7 @@ static ivl_status make_plan(ivl_session *s, ivl__plan_request *r, ivl_error *err
     ivl__plan plan;
     ivl_status status;
 
-    r->vector_bytes = s->model->stages->vector_bytes + sizes->rows; /* with a resized table */
+    r->vector_bytes = s->model->stages->list.vector_bytes + sizes->rows; /* with a resized table */
     r->image_bytes = sizes->rows + sizes->pixels + c;
     r->image_largest = max_u64(sizes->rows, sizes->pixels);
     r->scratch_bytes = sizes->normed + sizes->wide + sizeof(int32_t);
@@ -223,7 +223,7 @@ ivl_status ivl__session_plan(ivl_session *s, int width, int height, bool normali
     IVL__TRY(ivl__vit_sizes_for(&s->model->config.vit, width, height, normalized_pixels, s->vit.act,
                                 &s->vit.sizes, error));
     IVL__TRY(find_budget(s, &r, error));
-    stage_bytes = ivl__calloc((size_t)s->model->stages->n_stages, sizeof *stage_bytes);
+    stage_bytes = ivl__calloc((size_t)s->model->stages->list.n_stages, sizeof *stage_bytes);
     if (!stage_bytes) {
         return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the plan");
     }
@@ -249,8 +249,8 @@ void ivl__session_describe_plan(const ivl_session *s, ivl_plan *plan)
     uint64_t stored = 0;
     uint64_t in_place = 0;
 
-    for (int i = 0; i < s->model->stages->n_stages; i++) {
-        ivl__stage_stored_bytes(&s->model->stages->stages[i], &stored, &in_place);
+    for (int i = 0; i < s->model->stages->list.n_stages; i++) {
+        ivl__stage_stored_bytes(&s->model->stages->list.stages[i], &stored, &in_place);
     }
     *plan = (ivl_plan){
         .size = sizeof *plan,
@@ -258,7 +258,7 @@ void ivl__session_describe_plan(const ivl_session *s, ivl_plan *plan)
         .budget = s->device->cl.ledger.budget,
         .batch = p->batch,
         .sub_batch = p->sub_batch,
-        .stages = s->model->stages->n_stages,
+        .stages = s->model->stages->list.n_stages,
         .resident_stages = p->resident_stages,
         .weight_bytes = stored,
         .resident_bytes = p->resident_bytes,

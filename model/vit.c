@@ -196,7 +196,7 @@ static ivl_status linear(ivl__vit *v, const char *name, int stage, const ivl__st
     };
 
     ivl__device_stage(v->device, name);
-    ivl__stage_weight(v->stages, stage, matrix, spans, &weight);
+    ivl__stage_weight(&v->stages->list, stage, matrix, spans, &weight);
     return ivl__gemm_run(v->gemm, &call, error);
 }
 

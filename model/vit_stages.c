@@ -3,104 +3,42 @@
 
 #include "runtime/memory.h"
 
-/* Vectors begin on multiples of this, so that kernels may load them in wide words. */
-#define VECTOR_ALIGN 64u
-
-/* Most tiles of one stage: qkv in three parts, proj, fc1, fc2. */
-#define STAGE_TILES 6
-
 /* ---- matrices ---------------------------------------------------------------------------- */
-
-static ivl_status add_matrix(ivl__vit_stages *s, int stage, const ivl__weight_ref *ref,
-                             int32_t rows, int32_t cols, ivl__stage_matrix *matrix,
-                             ivl_error *error)
-{
-    ivl__stage_source *source = &s->stages[stage];
-
-    *matrix = (ivl__stage_matrix){.dtype = IVL_BF16,
-                                  .rows = rows,
-                                  .cols = cols,
-                                  .first_tile = source->n_tiles,
-                                  .n_tiles = ref ? ref->n_parts : 1};
-    if (!ref) {
-        source->tiles[source->n_tiles++] = (ivl__tile_source){
-            .bytes = (uint64_t)rows * (uint64_t)cols * 2, .file = 0, .element_bytes = 2};
-        return IVL_OK;
-    }
-    matrix->dtype = ref->parts[0]->dtype;
-    for (int i = 0; i < ref->n_parts; i++) {
-        const ivl__tensor_entry *part = ref->parts[i];
-
-        if (part->dtype != matrix->dtype) {
-            return ivl__fail(error, IVL_BAD_MODEL, "tensors '%s' and '%s' are stored in two types",
-                             ref->parts[0]->name, part->name);
-        }
-        source->tiles[source->n_tiles++] = (ivl__tile_source){
-            .data = part->data,
-            .bytes = part->bytes,
-            .file = part->file,
-            .file_offset = part->file_offset,
-            .element_bytes = (uint32_t)ivl__dtype_bytes(part->dtype)};
-    }
-    return IVL_OK;
-}
 
 static ivl_status add_matrices(ivl__vit_stages *s, const ivl__vit_weights *w, ivl_error *error)
 {
     int32_t c = s->config.hidden;
     int32_t f = s->config.mlp;
     int32_t patch = s->config.channels * s->config.patch * s->config.patch;
-    ivl_status status = add_matrix(s, 0, w ? &w->patch_w : NULL, c, patch, &s->patch, error);
+    ivl_status status = ivl__stage_add(&s->list, 0, w ? &w->patch_w : NULL, 1, c, patch, &s->patch,
+                                       error);
 
     for (int i = 0; status == IVL_OK && i < s->config.layers; i++) {
         const ivl__vit_block_weights *b = w ? &w->blocks[i] : NULL;
 
-        status = add_matrix(s, 1 + i, b ? &b->qkv_w : NULL, 3 * c, c, &s->blocks[i].qkv, error);
+        status = ivl__stage_add(&s->list, 1 + i, b ? &b->qkv_w : NULL, 1, 3 * c, c,
+                                &s->blocks[i].qkv, error);
         if (status == IVL_OK) {
-            status = add_matrix(s, 1 + i, b ? &b->proj_w : NULL, c, c, &s->blocks[i].proj, error);
+            status = ivl__stage_add(&s->list, 1 + i, b ? &b->proj_w : NULL, 1, c, c,
+                                    &s->blocks[i].proj, error);
         }
         if (status == IVL_OK) {
-            status = add_matrix(s, 1 + i, b ? &b->fc1_w : NULL, f, c, &s->blocks[i].fc1, error);
+            status = ivl__stage_add(&s->list, 1 + i, b ? &b->fc1_w : NULL, 1, f, c,
+                                    &s->blocks[i].fc1, error);
         }
         if (status == IVL_OK) {
-            status = add_matrix(s, 1 + i, b ? &b->fc2_w : NULL, c, f, &s->blocks[i].fc2, error);
+            status = ivl__stage_add(&s->list, 1 + i, b ? &b->fc2_w : NULL, 1, c, f,
+                                    &s->blocks[i].fc2, error);
         }
     }
     return status;
 }
 
-void ivl__stage_weight(const ivl__vit_stages *s, int stage, const ivl__stage_matrix *matrix,
-                       const ivl__span *spans, ivl__weight *weight)
-{
-    uint64_t row_bytes = (uint64_t)matrix->cols * ivl__dtype_bytes(matrix->dtype);
-    int32_t row = 0;
-
-    weight->dtype = matrix->dtype;
-    weight->rows = matrix->rows;
-    weight->cols = matrix->cols;
-    weight->n_tiles = matrix->n_tiles;
-    for (int i = 0; i < matrix->n_tiles; i++) {
-        int tile = matrix->first_tile + i;
-        int32_t rows = (int32_t)(s->stages[stage].tiles[tile].bytes / row_bytes);
-
-        weight->tiles[i] = (ivl__weight_tile){.data = spans[tile], .first_row = row, .rows = rows};
-        row += rows;
-    }
-}
-
 /* ---- vectors ----------------------------------------------------------------------------- */
 
-/* Takes the next place for a role of n values. Without a checkpoint the configuration says whether
- * the role is there. */
 static uint64_t place(ivl__vit_stages *s, bool present, uint64_t n)
 {
-    uint64_t at = s->vector_bytes;
-
-    if (!present) {
-        return IVL__ABSENT;
-    }
-    s->vector_bytes += (n * sizeof(float) + VECTOR_ALIGN - 1) / VECTOR_ALIGN * VECTOR_ALIGN;
-    return at;
+    return ivl__stage_place(&s->list, present, n);
 }
 
 static void place_vectors(ivl__vit_stages *s)
@@ -132,15 +70,7 @@ static void place_vectors(ivl__vit_stages *s)
 
 static void widen(ivl__vit_stages *s, uint64_t at, const ivl__weight_ref *ref)
 {
-    float *to = s->vectors + at / sizeof(float);
-
-    for (int i = 0; at != IVL__ABSENT && i < ref->n_parts; i++) {
-        const ivl__tensor_entry *part = ref->parts[i];
-
-        for (uint64_t j = 0; j < part->elements; j++) {
-            *to++ = ivl__dtype_load(part->dtype, part->data, (size_t)j);
-        }
-    }
+    ivl__stage_widen(&s->list, at, ref);
 }
 
 static void widen_all(ivl__vit_stages *s, const ivl__vit_weights *w)
@@ -169,54 +99,40 @@ static void widen_all(ivl__vit_stages *s, const ivl__vit_weights *w)
 
 /* ---- make and free ----------------------------------------------------------------------- */
 
-static bool allocate(ivl__vit_stages *s)
+static ivl_status fill(ivl__vit_stages *s, const ivl__vit_weights *weights, ivl_error *error)
 {
-    size_t layers = (size_t)s->config.layers;
+    const size_t layers = (size_t)s->config.layers;
 
-    s->stages = ivl__calloc((size_t)s->n_stages, sizeof *s->stages);
-    s->tiles = ivl__calloc((size_t)s->n_stages * STAGE_TILES, sizeof *s->tiles);
+    IVL__TRY(ivl__stage_list_init(&s->list, 1 + s->config.layers, error));
     s->blocks = ivl__calloc(layers, sizeof *s->blocks);
     s->block_vectors = ivl__calloc(layers, sizeof *s->block_vectors);
-    if (!s->stages || !s->tiles || !s->blocks || !s->block_vectors) {
-        return false;
+    if (!s->blocks || !s->block_vectors) {
+        return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the stages of the model");
     }
-    for (int i = 0; i < s->n_stages; i++) {
-        s->stages[i].tiles = s->tiles + (size_t)i * STAGE_TILES;
+    IVL__TRY(add_matrices(s, weights, error));
+    place_vectors(s);
+    if (weights) {
+        IVL__TRY(ivl__stage_make_vectors(&s->list, error));
+        widen_all(s, weights);
     }
-    return true;
+    return IVL_OK;
 }
 
 ivl_status ivl__vit_stages_make(const ivl__vit_config *config, const ivl__vit_weights *weights,
                                 ivl__vit_stages **out, ivl_error *error)
 {
     ivl__vit_stages *s = ivl__calloc(1, sizeof *s);
-    ivl_status status = IVL_OK;
+    ivl_status status;
 
     if (!s) {
         return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the stages of the model");
     }
     s->config = *config;
     s->grid = weights ? weights->grid : config->image / config->patch;
-    s->n_stages = 1 + config->layers;
-    if (!allocate(s)) {
-        status = ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the stages of the model");
-    }
-    if (status == IVL_OK) {
-        status = add_matrices(s, weights, error);
-    }
-    if (status == IVL_OK) {
-        place_vectors(s);
-        s->vectors = weights ? ivl__calloc(1, s->vector_bytes) : NULL;
-        if (weights && !s->vectors) {
-            status = ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the model's vectors");
-        }
-    }
+    status = fill(s, weights, error);
     if (status != IVL_OK) {
         ivl__vit_stages_free(s);
         return status;
-    }
-    if (weights) {
-        widen_all(s, weights);
     }
     *out = s;
     return IVL_OK;
@@ -227,10 +143,8 @@ void ivl__vit_stages_free(ivl__vit_stages *s)
     if (!s) {
         return;
     }
-    ivl__free(s->vectors);
+    ivl__stage_list_free(&s->list);
     ivl__free(s->block_vectors);
     ivl__free(s->blocks);
-    ivl__free(s->tiles);
-    ivl__free(s->stages);
     ivl__free(s);
 }

@@ -1,12 +1,10 @@
 /* weight_names.c - three published naming schemes to one set of roles; see weight_names.h.
  *
- * One table holds every role with its name in each scheme, its shape and when it must be there;
- * mapping marks what it takes, and every tensor left over has to be in a known other part. Roles
- * stand in the order of their names, which is the order of the model id.
+ * One table holds every role with its name in each scheme, its shape and when it must be there.
+ * Roles stand in the order of their names.
  */
 #include "model/weight_names.h"
 
-#include "runtime/hash.h"
 #include "runtime/memory.h"
 
 #include <stdio.h>
@@ -31,33 +29,6 @@ static const char *const prefixes[] = {"",
                                        "vision_tower.vision_tower.",
                                        "model.vision_tower.vision_tower.",
                                        "visual."};
-
-/* Parts of published checkpoints that the tower does not need. */
-static const char *const other_parts[] = {
-    "qllama.",
-    "clip_projector.",
-    "clip_projector2.",
-    "query_tokens",
-    "text_projection",
-    "logit_scale",
-    "itm_head.",
-    "language_model.",
-    "mlp1.",
-    "transformer.",
-    "lm_head.",
-    "multi_modal_projector.",
-    "model.multi_modal_projector.",
-    "model.language_model.",
-    "model.mm_projector.",
-    "model.layers.",
-    "model.embed_tokens.",
-    "model.norm.",
-    "attn_pooling.",
-    "norm.",
-    "head.",
-};
-static const char *const ignored_ends[] = {"rotary_emb.inv_freq", "num_batches_tracked"};
-_Static_assert(sizeof other_parts / sizeof *other_parts + 1 <= IVL__MAX_UNUSED, "room for all");
 
 /* ---- roles ------------------------------------------------------------------------------- */
 
@@ -185,14 +156,6 @@ static bool starts_with(const char *text, const char *start)
     return strncmp(text, start, strlen(start)) == 0;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t a = strlen(text);
-    size_t b = strlen(end);
-
-    return a >= b && strcmp(text + a - b, end) == 0;
-}
-
 static ivl_status refuse_lora(const ivl__tensor_table *table, ivl_error *error)
 {
     for (size_t i = 0; i < table->count; i++) {
@@ -258,10 +221,9 @@ static const ivl__tensor_entry *find_role(const ivl__tensor_table *table, const 
 /* ---- mapping ----------------------------------------------------------------------------- */
 
 typedef struct mapping {
-    const ivl__tensor_table *table;
+    ivl__weight_map *map;
     const ivl__vit_config *config;
     naming naming;
-    bool *used; /* [table->count] */
     ivl__vit_weights *weights;
     ivl_error *error;
 } mapping;
@@ -289,75 +251,22 @@ static int expected_shape(const ivl__vit_config *config, role_shape shape, uint6
     return 0;
 }
 
-static void write_shape(char text[128], const uint64_t *shape, int rank)
-{
-    size_t used = 0;
-
-    text[0] = 0;
-    for (int i = 0; i < rank && used < 100; i++) {
-        used += (size_t)snprintf(text + used, 128 - used, shape[i] ? "%s%llu" : "%sn",
-                                 i ? " x " : "", (unsigned long long)shape[i]);
-    }
-}
-
-static ivl_status check_shape(const mapping *m, const weight_role *role,
-                              const ivl__tensor_entry *entry, uint64_t parts)
-{
-    uint64_t want[4] = {0};
-    int rank = expected_shape(m->config, role->shape, want);
-    const uint64_t *have = entry->shape;
-    int have_rank = entry->rank;
-    char texts[2][128];
-    bool same;
-
-    want[0] /= parts;
-    /* [1, 1, C] and [1, n, C] are [C] and [n, C]. */
-    for (; have_rank > rank && have[0] == 1; have_rank--) {
-        have++;
-    }
-    same = have_rank == rank;
-    for (int i = 0; same && i < rank; i++) {
-        same = have[i] == want[i] || (want[i] == 0 && have[i] > 1);
-    }
-    if (!same) {
-        write_shape(texts[0], entry->shape, entry->rank);
-        write_shape(texts[1], want, rank);
-        return ivl__fail(m->error, IVL_BAD_MODEL,
-                         "tensor \"%.200s\" has shape %s, the configuration needs %s", entry->name,
-                         texts[0], texts[1]);
-    }
-    if (entry->dtype != IVL_F32 && entry->dtype != IVL_F16 && entry->dtype != IVL_BF16) {
-        return ivl__fail(m->error, IVL_BAD_MODEL,
-                         "tensor \"%.200s\" is stored as %s; only bf16, fp16 and fp32 can be run",
-                         entry->name, entry->dtype_text);
-    }
-    return IVL_OK;
-}
-
 static ivl_status map_role(mapping *m, const weight_role *role, int block, unsigned char *base)
 {
     ivl__weight_ref *ref = (void *)(base + role->offset);
     int parts = strchr(role->in[m->naming.scheme], '?') ? 3 : 1;
+    uint64_t shape[4] = {0};
+    int rank = expected_shape(m->config, role->shape, shape);
 
     if (!is_present(m->config, role->when)) {
         return IVL_OK;
     }
+    shape[0] /= (uint64_t)parts;
     for (int i = 0; i < parts; i++) {
-        const ivl__tensor_entry *entry = find_role(m->table, &m->naming, role, block, i);
         char name[256];
 
-        if (!entry) {
-            role_name(&m->naming, role, block, i, name);
-            return ivl__fail(m->error, IVL_BAD_MODEL, "tensor \"%s\" is missing", name);
-        }
-        IVL__TRY(check_shape(m, role, entry, (uint64_t)parts));
-        if (i && entry->dtype != ref->parts[0]->dtype) {
-            return ivl__fail(m->error, IVL_BAD_MODEL,
-                             "tensors \"%.200s\" and \"%.200s\" are stored in two types",
-                             ref->parts[0]->name, entry->name);
-        }
-        m->used[entry - m->table->entries] = true;
-        ref->parts[ref->n_parts++] = entry;
+        role_name(&m->naming, role, block, i, name);
+        IVL__TRY(ivl__weight_take(m->map, name, shape, rank, ref, m->error));
     }
     return IVL_OK;
 }
@@ -393,103 +302,30 @@ static ivl_status map_all(mapping *m)
     return set_grid(m);
 }
 
-/* ---- what is left ------------------------------------------------------------------------ */
-
-static bool in_tower(const mapping *m, const char *name)
+ivl_status ivl__vit_weights_take(ivl__weight_map *map, const ivl__vit_config *config,
+                                 ivl__vit_weights **out, ivl_error *error)
 {
-    if (*m->naming.prefix) {
-        return starts_with(name, m->naming.prefix);
-    }
-    for (int i = 0; i < 4; i++) {
-        const char *space = tower_spaces[m->naming.scheme][i];
-
-        if (space && starts_with(name, space)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static const char *other_part(const char *name)
-{
-    for (size_t i = 0; i < sizeof ignored_ends / sizeof ignored_ends[0]; i++) {
-        if (ends_with(name, ignored_ends[i])) {
-            return "buffers";
-        }
-    }
-    for (size_t i = 0; i < sizeof other_parts / sizeof other_parts[0]; i++) {
-        size_t n = strlen(other_parts[i]);
-
-        if (strncmp(name, other_parts[i], n) == 0 && (other_parts[i][n - 1] == '.' || !name[n])) {
-            return other_parts[i];
-        }
-    }
-    return NULL;
-}
-
-static void count_unused(ivl__vit_weights *w, const char *part, uint64_t bytes)
-{
-    int i = 0;
-
-    while (i < w->n_unused && strcmp(w->unused[i].prefix, part) != 0) {
-        i++;
-    }
-    if (i == w->n_unused) {
-        w->unused[w->n_unused++].prefix = part;
-    }
-    w->unused[i].tensors++;
-    w->unused[i].bytes += bytes;
-}
-
-static ivl_status account_rest(mapping *m)
-{
-    for (size_t i = 0; i < m->table->count; i++) {
-        const ivl__tensor_entry *entry = &m->table->entries[i];
-        const char *part = m->used[i] ? NULL : other_part(entry->name);
-
-        if (m->used[i]) {
-            continue;
-        }
-        if (in_tower(m, entry->name) && !(part && strcmp(part, "buffers") == 0)) {
-            return ivl__fail(m->error, IVL_BAD_MODEL,
-                             "tensor \"%.200s\" is unexpected in a tower of %d blocks with this "
-                             "configuration",
-                             entry->name, (int)m->config->layers);
-        }
-        if (!part) {
-            return ivl__fail(m->error, IVL_BAD_MODEL,
-                             "tensor \"%.200s\" belongs to no known part of an InternVL checkpoint",
-                             entry->name);
-        }
-        count_unused(m->weights, part, entry->bytes);
-    }
-    return IVL_OK;
-}
-
-ivl_status ivl__vit_weights_map(const ivl__tensor_table *table, const ivl__vit_config *config,
-                                ivl__vit_weights **out, ivl_error *error)
-{
-    mapping m = {.table = table, .config = config, .error = error};
+    mapping m = {.map = map, .config = config, .error = error};
     ivl_status status;
 
-    IVL__TRY(find_naming(table, &m.naming, error));
+    IVL__TRY(find_naming(map->table, &m.naming, error));
     m.weights = ivl__calloc(1, sizeof *m.weights);
-    m.used = ivl__calloc(table->count, sizeof *m.used);
     if (m.weights) {
         m.weights->naming = scheme_names[m.naming.scheme];
         m.weights->n_blocks = config->layers;
         m.weights->blocks = ivl__calloc((size_t)config->layers, sizeof *m.weights->blocks);
+        memcpy(m.weights->spaces, tower_spaces[m.naming.scheme], sizeof m.weights->spaces);
+        if (*m.naming.prefix) {
+            m.weights->spaces[0] = m.naming.prefix;
+            m.weights->spaces[1] = m.weights->spaces[2] = m.weights->spaces[3] = NULL;
+        }
     }
-    if (!m.weights || !m.used || !m.weights->blocks) {
+    if (!m.weights || !m.weights->blocks) {
         status = ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for %d blocks",
                            (int)config->layers);
     } else {
         status = map_all(&m);
     }
-    if (status == IVL_OK) {
-        status = account_rest(&m);
-    }
-    ivl__free(m.used);
     if (status != IVL_OK) {
         ivl__vit_weights_free(m.weights);
         return status;
@@ -642,7 +478,7 @@ ivl_status ivl__vit_tensors_expected(const ivl__vit_config *config, const char *
     return IVL_OK;
 }
 
-/* ---- visiting and the model id ----------------------------------------------------------- */
+/* ---- visiting ----------------------------------------------------------------------- */
 
 static ivl_status visit_one(const void *base, const weight_role *role, int block,
                             ivl__weight_visit_fn *visit, void *user, ivl_error *error)
@@ -671,86 +507,5 @@ ivl_status ivl__vit_weights_visit(const ivl__vit_weights *weights, ivl__weight_v
     for (size_t r = 0; r < N_TOWER_ROLES; r++) {
         IVL__TRY(visit_one(weights, &tower_roles[r], -1, visit, user, error));
     }
-    return IVL_OK;
-}
-
-#define SAMPLE 4096u
-
-typedef struct hashing {
-    ivl__sha256 sha;
-    bool full;
-} hashing;
-
-/* Bytes [from, from + n) of the parts laid end to end. */
-static void hash_range(ivl__sha256 *sha, const ivl__weight_ref *ref, uint64_t from, uint64_t n)
-{
-    for (int i = 0; i < ref->n_parts && n; i++) {
-        uint64_t bytes = ref->parts[i]->bytes;
-
-        if (from < bytes) {
-            uint64_t take = bytes - from < n ? bytes - from : n;
-
-            ivl__sha256_add(sha, ref->parts[i]->data + from, (size_t)take);
-            n -= take;
-            from = 0;
-        } else {
-            from -= bytes;
-        }
-    }
-}
-
-static ivl_status hash_role(void *user, const char *name, const ivl__weight_ref *ref,
-                            ivl_error *error)
-{
-    hashing *h = user;
-    const ivl__tensor_entry *first = ref->parts[0];
-    uint64_t bytes = 0, rows = 0;
-    char text[160];
-    int skip = 0, n;
-
-    (void)error;
-    for (int i = 0; i < ref->n_parts; i++) {
-        bytes += ref->parts[i]->bytes;
-    }
-    /* Leading ones are a matter of the scheme; split rows count together. */
-    while (skip < first->rank - 1 && first->shape[skip] == 1) {
-        skip++;
-    }
-    rows = first->rank ? first->shape[skip] * (uint64_t)ref->n_parts : 1;
-    n = snprintf(text, sizeof text, "%s %s %llu", name, ivl__dtype_name(first->dtype),
-                 (unsigned long long)rows);
-    ivl__sha256_add(&h->sha, text, (size_t)n);
-    for (int i = skip + 1; i < first->rank; i++) {
-        n = snprintf(text, sizeof text, " %llu", (unsigned long long)first->shape[i]);
-        ivl__sha256_add(&h->sha, text, (size_t)n);
-    }
-    ivl__sha256_add(&h->sha, "\n", 1);
-    if (h->full || bytes <= 3 * SAMPLE) {
-        hash_range(&h->sha, ref, 0, bytes);
-        return IVL_OK;
-    }
-    hash_range(&h->sha, ref, 0, SAMPLE);
-    hash_range(&h->sha, ref, bytes / 2 - SAMPLE / 2, SAMPLE);
-    hash_range(&h->sha, ref, bytes - SAMPLE, SAMPLE);
-    return IVL_OK;
-}
-
-ivl_status ivl__model_id(const ivl__vit_config *config, const ivl__vit_weights *weights, bool full,
-                         char hex[65], ivl_error *error)
-{
-    hashing h = {.full = full};
-    char text[256];
-    int n = snprintf(text, sizeof text,
-                     "internvl 1 %s\nhidden %d layers %d heads %d mlp %d patch %d image %d "
-                     "channels %d qkv_bias %d qk_norm %d layer_norm %d eps %.17g\n",
-                     full ? "full" : "samples", (int)config->hidden, (int)config->layers,
-                     (int)config->heads, (int)config->mlp, (int)config->patch, (int)config->image,
-                     (int)config->channels, config->qkv_bias, config->qk_norm, config->layer_norm,
-                     config->eps);
-
-    ivl__sha256_init(&h.sha);
-    ivl__sha256_add(&h.sha, text, (size_t)n);
-    IVL__TRY(ivl__vit_weights_visit(weights, hash_role, &h, error));
-    ivl__sha256_hex(&h.sha, hex);
     return IVL_OK;
 }

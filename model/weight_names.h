@@ -4,21 +4,13 @@
  *   pth   cls_token, blocks.0.attn.qkv.weight, blocks.0.ls1.gamma        (timm-like .pth)
  *   hf    embeddings.cls_token, encoder.layer.0.attention.q_proj.weight  (transformers port)
  *
- * each bare or under vision_model., vision_tower. or model.vision_tower. Strict: inside the
- * namespace of the tower a missing, extra or misshapen tensor is an error that names it. Known
- * other parts of a checkpoint are counted as unused; anything else is an error.
+ * each bare or under vision_model., vision_tower. or model.vision_tower.
  */
 #ifndef IVL_MODEL_WEIGHT_NAMES_H
 #define IVL_MODEL_WEIGHT_NAMES_H
 
 #include "loader/model_config.h"
-#include "loader/tensor_table.h"
-
-/* A role: one tensor, or q, k and v as three (row tiles in this order). n_parts 0: absent. */
-typedef struct ivl__weight_ref {
-    const ivl__tensor_entry *parts[3];
-    int n_parts;
-} ivl__weight_ref;
+#include "model/weight_map.h"
 
 /* Shapes: matrices [out, in], vectors [n]; C hidden, F mlp. */
 typedef struct ivl__vit_block_weights {
@@ -33,14 +25,6 @@ typedef struct ivl__vit_block_weights {
     ivl__weight_ref ls2;              /* [C] */
 } ivl__vit_block_weights;
 
-typedef struct ivl__unused_tensors {
-    const char *prefix;
-    int tensors;
-    uint64_t bytes;
-} ivl__unused_tensors;
-
-#define IVL__MAX_UNUSED 24
-
 typedef struct ivl__vit_weights {
     const char *naming;               /* "hub", "pth", "hf" */
     ivl__weight_ref class_embedding;  /* [C] in any of the shapes [1, 1, C] */
@@ -48,9 +32,9 @@ typedef struct ivl__vit_weights {
     ivl__weight_ref patch_w, patch_b; /* [C, 3, patch, patch], [C] */
     ivl__vit_block_weights *blocks;   /* [n_blocks] */
     int n_blocks;
-    int grid; /* g: patches along a side of the position table */
-    ivl__unused_tensors unused[IVL__MAX_UNUSED];
-    int n_unused;
+    int grid;              /* g: patches along a side of the position table */
+    const char *spaces[4]; /* the tower's namespaces: prefixes and names; NULL where there are less
+                            */
 } ivl__vit_weights;
 
 /* Geometry from names and shapes, where there is no config.json. The number of heads cannot be
@@ -59,8 +43,8 @@ typedef struct ivl__vit_weights {
 ivl_status ivl__vit_config_from_tensors(const ivl__tensor_table *table, ivl__vit_config *config,
                                         ivl_error *error);
 
-ivl_status ivl__vit_weights_map(const ivl__tensor_table *table, const ivl__vit_config *config,
-                                ivl__vit_weights **out, ivl_error *error);
+ivl_status ivl__vit_weights_take(ivl__weight_map *map, const ivl__vit_config *config,
+                                 ivl__vit_weights **out, ivl_error *error);
 void ivl__vit_weights_free(ivl__vit_weights *weights);
 
 /* A tensor that a tower of some configuration has in a naming scheme, without prefix. */
@@ -86,10 +70,5 @@ typedef ivl_status ivl__weight_visit_fn(void *user, const char *role, const ivl_
                                         ivl_error *error);
 ivl_status ivl__vit_weights_visit(const ivl__vit_weights *weights, ivl__weight_visit_fn *visit,
                                   void *user, ivl_error *error);
-
-/* CLI.md, "Model id": 64 hex digits, equal in every naming (split q/k/v count as the fused
- * tensor). full reads all bytes instead of samples. */
-ivl_status ivl__model_id(const ivl__vit_config *config, const ivl__vit_weights *weights, bool full,
-                         char hex[65], ivl_error *error);
 
 #endif

@@ -108,7 +108,7 @@ static void last_block_agrees(void **state)
         before = record(session, layers, session->vit.sizes.tokens, model->config.vit.hidden,
                         &after);
         compare(&(ivl__vit_reference){.config = &model->config.vit,
-                                      .weights = model->weights,
+                                      .weights = model->weights->vit,
                                       .tokens = session->vit.sizes.tokens,
                                       .act = session->vit.act},
                 layers - 1, before, after);

@@ -184,7 +184,7 @@ static void check_reference(const golden_case *c)
 {
     ivl_model *model = golden_open_model(c->model);
     golden_array in = golden_read(c->data, "embeddings");
-    ivl__vit_reference r = {&model->config.vit, model->weights, (int)in.npy.shape[1], IVL_F32};
+    ivl__vit_reference r = {&model->config.vit, model->weights->vit, (int)in.npy.shape[1], IVL_F32};
     size_t n = (size_t)r.tokens * (size_t)c->width;
     ivl__estimate *x = ivl__calloc(2 * n, sizeof *x);
     int *rows = ivl__calloc((size_t)r.tokens, sizeof *rows);

@@ -3,7 +3,7 @@
 #include "loader/safetensors.h"
 #include "loader/tensor_table.h"
 #include "loader/torch_zip.h"
-#include "model/weight_names.h"
+#include "model/model_weights.h"
 #include "runtime/memory.h"
 #include "tests/folder.h"
 
@@ -60,23 +60,29 @@ static ivl_status flatten(void *user, const char *role, const ivl__weight_ref *r
     return IVL_OK;
 }
 
-static flat_model *read_model(const char *path, const ivl__vit_config *config)
+static ivl__model_config tower_of(const ivl__vit_config *vit)
 {
+    return (ivl__model_config){.architecture = IVL__ARCH_VIT, .vit = *vit};
+}
+
+static flat_model *read_model(const char *path, const ivl__vit_config *vit)
+{
+    const ivl__model_config config = tower_of(vit);
     flat_model *m = ivl__calloc(1, sizeof *m);
     ivl__tensor_table *table = NULL;
-    ivl__vit_weights *weights = NULL;
+    ivl__model_weights *weights = NULL;
     ivl_error error = {0};
 
     assert_non_null(m);
     assert_ok(ivl__tensor_table_open(path, &table, &error), error);
-    assert_ok(ivl__vit_weights_map(table, config, &weights, &error), error);
-    assert_ok(ivl__vit_weights_visit(weights, flatten, m, &error), error);
-    assert_ok(ivl__model_id(config, weights, false, m->id, &error), error);
-    assert_ok(ivl__model_id(config, weights, true, m->full_id, &error), error);
+    assert_ok(ivl__model_weights_map(table, &config, &weights, &error), error);
+    assert_ok(ivl__model_weights_visit(&config, weights, flatten, m, &error), error);
+    assert_ok(ivl__model_id(&config, weights, false, m->id, &error), error);
+    assert_ok(ivl__model_id(&config, weights, true, m->full_id, &error), error);
     assert_ok(ivl__tensor_table_check_unchanged(table, &error), error);
-    snprintf(m->naming, sizeof m->naming, "%s", weights->naming);
-    m->grid = weights->grid;
-    ivl__vit_weights_free(weights);
+    snprintf(m->naming, sizeof m->naming, "%s", weights->vit->naming);
+    m->grid = weights->vit->grid;
+    ivl__model_weights_free(weights);
     ivl__tensor_table_free(table);
     return m;
 }
@@ -266,16 +272,17 @@ static void the_port_names_give_the_same_id(void **state)
 
 /* ---- strictness -------------------------------------------------------------------------- */
 
-static ivl_status open_and_map(const char *path, const ivl__vit_config *config, ivl_error *error)
+static ivl_status open_and_map(const char *path, const ivl__vit_config *vit, ivl_error *error)
 {
+    const ivl__model_config config = tower_of(vit);
     ivl__tensor_table *table = NULL;
-    ivl__vit_weights *weights = NULL;
+    ivl__model_weights *weights = NULL;
     ivl_status status = ivl__tensor_table_open(path, &table, error);
 
     if (status == IVL_OK) {
-        status = ivl__vit_weights_map(table, config, &weights, error);
+        status = ivl__model_weights_map(table, &config, &weights, error);
     }
-    ivl__vit_weights_free(weights);
+    ivl__model_weights_free(weights);
     ivl__tensor_table_free(table);
     return status;
 }
@@ -405,8 +412,9 @@ static void write_composite(const char *names)
 
 static void other_parts_are_counted_and_unknown_ones_refused(void **state)
 {
+    const ivl__model_config config = tower_of(&small);
     ivl__tensor_table *table = NULL;
-    ivl__vit_weights *weights = NULL;
+    ivl__model_weights *weights = NULL;
     ivl_error error = {0};
 
     (void)state;
@@ -414,14 +422,14 @@ static void other_parts_are_counted_and_unknown_ones_refused(void **state)
                     "language_model.layers.0.rotary_emb.inv_freq");
     assert_ok(ivl__tensor_table_open(folder, &table, &error), error);
     assert_int_equal(table->n_files, 2);
-    assert_ok(ivl__vit_weights_map(table, &small, &weights, &error), error);
-    assert_int_equal(weights->n_unused, 5);
-    for (int i = 0; i < weights->n_unused; i++) {
-        bool language = strcmp(weights->unused[i].prefix, "language_model.") == 0;
+    assert_ok(ivl__model_weights_map(table, &config, &weights, &error), error);
+    assert_int_equal(weights->unused.n, 5);
+    for (int i = 0; i < weights->unused.n; i++) {
+        const ivl__unused_tensors *part = &weights->unused.items[i];
 
-        assert_int_equal(weights->unused[i].tensors, language ? 2 : 1);
+        assert_int_equal(part->tensors, strcmp(part->prefix, "language_model.") == 0 ? 2 : 1);
     }
-    ivl__vit_weights_free(weights);
+    ivl__model_weights_free(weights);
     ivl__tensor_table_free(table);
     write_composite("lm_head.weight,audio.weight");
     assert_fails(open_and_map(folder, &small, &error), IVL_BAD_MODEL, error,
