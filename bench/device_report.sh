@@ -49,7 +49,7 @@ peak_memory() {
 internvl -q synth internvit-6b-224 --set num_hidden_layers=3 -o block3 >&2
 for _ in 1 2 3 4 5 6 7 8; do ls samples/*.jpg; done >pictures.txt
 
-printf '# %s\n' "$(internvl "${device[@]}" devices 2>/dev/null | sed -n 1p)"
+printf '# %s\n' "$(internvl "${device[@]}" devices 2>/dev/null | sed -n "1s,^[* 0-9]* *,,p")"
 printf '\nMade by `bench/device_report.sh` of internvl %s on %s.\n' "$(internvl --version | awk '{ print $NF }')" "$(date -I)"
 if [ -r /proc/cpuinfo ]; then
     printf 'Host: %s processors, %s, Linux %s.\n' "$(nproc)" \
