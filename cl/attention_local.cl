@@ -8,7 +8,8 @@
  * registers: no compiler of a GPU spills any (tests/ci/offline_compile.sh). Heads of 128 take two groups, each
  * with 64 columns of the result and all of the scores; 32 sums an item were too many for some. Q and K pass through local memory 16 columns at a time, V 16 keys at a time. Scores lie
  * transposed, [key][query], so that both products read 4 queries at once; for the softmax 4 items share a
- * query. Online softmax: running maximum and sum per query, results rescaled once per block of keys.
+ * query. Online softmax: running maximum and sum per query, results rescaled once per block of keys; keys that
+ * none of the queries sees are not read.
  * Every score is one chain of fma over the columns, every result one over the keys (attention.h).
  * Error: as attention_plain.cl. Test: tests/op/test_attention.c.
  */
@@ -102,7 +103,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention_local
         for (int column = 0; column < HEAD_DIM; column += STEP) {
             barrier(CLK_LOCAL_MEM_FENCE);
             load_transposed((__local float *)tile_q, q, q_ld, n_queries, column, scale);
-            load_transposed((__local float *)tile_k, k + (size_t)block * (size_t)k_ld, k_ld, n_keys - block,
+            load_transposed((__local float *)tile_k, k + (size_t)block * (size_t)k_ld, k_ld, n_most - block,
                             column, 1.0f);
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int d = 0; d < STEP; d++) {
@@ -151,10 +152,11 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention_local
         r1 *= f.y;
         r2 *= f.z;
         r3 *= f.w;
+        const int n_block = min(KEYS, n_most - block);
 #pragma unroll 1
-        for (int key = 0; key < KEYS; key += STEP) {
+        for (int key = 0; key < n_block; key += STEP) {
             barrier(CLK_LOCAL_MEM_FENCE);
-            load_values(arena, v, v_ld, n_keys, block + key);
+            load_values(arena, v, v_ld, n_most, block + key);
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int j = 0; j < STEP; j++) {
                 const float4 p = weights[(key + j) * LD4 + ty];

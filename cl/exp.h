@@ -7,7 +7,7 @@
  * error 2^-26); the scaling by 2^n is exact.
  * The last choice is a select(): of `?:` LLVM makes a `not` of a vector of conditions, which Oclgrind 21.10
  * computes wrong.
- * Test: tests/op/test_attention.c, exponential.
+ * Test: tests/op/test_exp.c.
  */
 #define IVL_EXP(NAME, F, I, AS_F, AS_I)                                                       \
     static inline F NAME(const F x0)                                                          \

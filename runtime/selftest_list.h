@@ -21,6 +21,7 @@
     SPARE(rope)                                       \
     SPARE(swiglu)                                     \
     BASELINE(attention_cpu, CPU)                      \
+    OPTIONAL(attention_cpu_fast, CPU, x86_bf16_dot)   \
     BASELINE(attention_local, GPU)                    \
     BASELINE(attention_plain, GPU)                    \
     BASELINE(gelu, CPU)                               \

@@ -1,6 +1,7 @@
 # Kernels on a device: IVL_TEST_DEVICE chooses, IVL_TEST_TINY=1 asks for tiny shapes.
 ivl_test(test_opencl op)
 ivl_test(test_gemm op)
+ivl_test(test_exp op)
 ivl_test(test_gelu op)
 ivl_test(test_norm op)
 ivl_test(test_patchify op)

@@ -4,7 +4,7 @@
 #include "tests/op/op_test.h"
 
 #define U             0x1p-24 /* unit roundoff of fp32 */
-#define MAX_SEQUENCES 4
+#define MAX_SEQUENCES 6
 
 typedef struct attention_case {
     int sequences;
@@ -21,6 +21,8 @@ static const attention_case cases[] = {
     {1, {7}, {7}, 2, 1, 64, IVL__MASK_CAUSAL, 0, 0, 12},
     {1, {9}, {9}, 1, 1, 17, IVL__MASK_PREFIX, 4, 0, 4},
     {3, {1, 0, 2}, {66, 3, 1}, 2, 2, 64, IVL__MASK_NONE, 0, 0, 8},
+    {2, {1, 2}, {3, 2}, 4, 2, 8, IVL__MASK_CAUSAL, 0, 0, 4},
+    {2, {5, 6}, {5, 6}, 3, 1, 10, IVL__MASK_PREFIX, 3, 0, 8},
     /* not for tiny runs */
     {1, {17}, {17}, 2, 2, 128, IVL__MASK_NONE, 0, 0, 0},
     {2, {257, 65}, {257, 65}, 2, 2, 128, IVL__MASK_NONE, 0, 0, 4},
@@ -32,11 +34,27 @@ static const attention_case cases[] = {
     {1, {70}, {200}, 2, 1, 64, IVL__MASK_CAUSAL, 0, 130, 4},
     {2, {129, 20}, {129, 20}, 2, 2, 64, IVL__MASK_PREFIX, 96, 0, 0},
     {2, {129, 20}, {129, 20}, 2, 2, 32, IVL__MASK_PREFIX, 96, 0, 0},
+    /* Queries into pictures, one query into a picture. */
+    {3, {96, 96, 0}, {257, 257, 257}, 2, 2, 128, IVL__MASK_NONE, 0, 0, 4},
+    {2, {96, 7}, {257, 1}, 4, 1, 10, IVL__MASK_NONE, 0, 0, 0},
+    {3, {1, 1, 1}, {257, 257, 37}, 3, 3, 256, IVL__MASK_NONE, 0, 0, 8},
+    {2, {1, 1}, {257, 65}, 4, 2, 8, IVL__MASK_NONE, 0, 0, 4},
+    /* Texts of every length, alone and after the queries. */
+    {6, {3, 80, 17, 48, 49, 64}, {3, 80, 17, 48, 49, 64}, 2, 2, 128, IVL__MASK_CAUSAL, 0, 0, 4},
+    {6, {12, 5, 80, 16, 33, 65}, {12, 5, 80, 16, 33, 65}, 4, 2, 10, IVL__MASK_CAUSAL, 0, 0, 0},
+    {3, {66, 3, 31}, {66, 3, 31}, 2, 1, 200, IVL__MASK_CAUSAL, 0, 0, 12},
+    {3, {20, 65, 3}, {20, 65, 3}, 2, 1, 256, IVL__MASK_CAUSAL, 0, 0, 4},
+    {4, {101, 176, 99, 130}, {101, 176, 99, 130}, 2, 2, 128, IVL__MASK_PREFIX, 96, 0, 8},
+    {2, {101, 130}, {101, 130}, 2, 2, 200, IVL__MASK_PREFIX, 96, 0, 8},
+    {3, {9, 13, 6}, {9, 13, 6}, 4, 4, 8, IVL__MASK_PREFIX, 6, 0, 4},
+    /* The next token of sequences that are cached, and a query before the end of the prefix. */
+    {2, {1, 1}, {81, 81}, 2, 2, 128, IVL__MASK_CAUSAL, 0, 80, 4},
+    {2, {5, 2}, {75, 72}, 2, 2, 64, IVL__MASK_PREFIX, 70, 67, 0},
 };
 
 static size_t n_cases(void)
 {
-    return test_tiny() ? 5 : sizeof cases / sizeof cases[0];
+    return test_tiny() ? 7 : sizeof cases / sizeof cases[0];
 }
 
 static const char *const names[] = {"cpu", "cpu-bf16", "local", "plain"};
@@ -146,6 +164,20 @@ static void upload_offsets(const attention_case *c, attention_data *d)
     }
     d->call.q_offsets = d->bqo.span.mem;
     d->call.kv_offsets = d->bko.span.mem;
+}
+
+/* Changed operands to new buffers. */
+static void upload_again(attention_data *d, size_t shift)
+{
+    test_release(&d->bq);
+    test_release(&d->bk);
+    test_release(&d->bv);
+    d->bq = test_upload(d->q, d->n_q * 4, shift);
+    d->bk = test_upload(d->k, d->n_kv * 4, shift);
+    d->bv = test_upload(d->v, d->n_kv * 4, shift);
+    d->call.q = d->bq.span;
+    d->call.k = d->bk.span;
+    d->call.v = d->bv.span;
 }
 
 static void tear_down(attention_data *d)
@@ -352,6 +384,69 @@ static void check_company(const char *variant, ivl__mask_kind mask)
     tear_down(&d);
 }
 
+/* Sequences of unequal lengths in one pack have the bits that each of them has alone. */
+static void check_sequences(const char *variant, const attention_case *all)
+{
+    attention_data d, alone;
+    ivl_error error = {0};
+    float *out, *again;
+
+    set_up(all, &d);
+    upload_offsets(all, &d);
+    out = malloc(d.n_out * sizeof *out);
+    again = malloc(d.n_out * sizeof *again);
+    assert_ok(ivl__op_attention(device, &d.call, variant, &error), error);
+    test_download(&d.bo, out);
+    for (int s = 0; s < all->sequences; s++) {
+        attention_case one = *all;
+        const size_t q_at = (size_t)(d.q_offsets[s] * d.q_ld);
+        const size_t kv_at = (size_t)(d.kv_offsets[s] * d.kv_ld);
+        const float *want = out + d.q_offsets[s] * d.out_ld;
+
+        one.sequences = 1;
+        one.queries[0] = all->queries[s];
+        one.keys[0] = all->keys[s];
+        set_up(&one, &alone);
+        upload_offsets(&one, &alone);
+        memcpy(alone.q, d.q + q_at, alone.n_q * sizeof *alone.q);
+        memcpy(alone.k, d.k + kv_at, alone.n_kv * sizeof *alone.k);
+        memcpy(alone.v, d.v + kv_at, alone.n_kv * sizeof *alone.v);
+        upload_again(&alone, 0);
+        assert_ok(ivl__op_attention(device, &alone.call, variant, &error), error);
+        test_download(&alone.bo, again);
+        for (int r = 0; r < one.queries[0]; r++) {
+            assert_memory_equal(again + r * d.out_ld, want + r * d.out_ld,
+                                (size_t)(all->heads * all->head_dim) * sizeof *out);
+        }
+        tear_down(&alone);
+    }
+    free(out);
+    free(again);
+    tear_down(&d);
+}
+
+static void sequences_do_not_see_each_other(void **state)
+{
+    static const attention_case packs[] = {
+        {3, {3, 5, 1}, {3, 5, 1}, 2, 1, 8, IVL__MASK_CAUSAL, 0, 0, 4},
+        /* not for tiny runs */
+        {5, {3, 80, 17, 49, 64}, {3, 80, 17, 49, 64}, 2, 1, 128, IVL__MASK_CAUSAL, 0, 0, 4},
+        {3, {101, 176, 99}, {101, 176, 99}, 2, 2, 64, IVL__MASK_PREFIX, 96, 0, 0},
+        {3, {96, 1, 96}, {257, 65, 130}, 2, 2, 200, IVL__MASK_NONE, 0, 0, 4},
+        {3, {1, 1, 1}, {257, 65, 130}, 2, 1, 256, IVL__MASK_NONE, 0, 0, 4},
+    };
+    size_t n = test_tiny() ? 1 : sizeof packs / sizeof packs[0];
+
+    (void)state;
+    for (size_t i = 0; i < n; i++) {
+        for (int v = 0; v < (int)N_NAMES; v++) {
+            if (applies(names[v], packs[i].head_dim)) {
+                check_sequences(names[v], &packs[i]);
+            }
+        }
+    }
+}
+
 static void bits_do_not_depend_on_company(void **state)
 {
     (void)state;
@@ -360,6 +455,64 @@ static void bits_do_not_depend_on_company(void **state)
             check_company(names[v], IVL__MASK_NONE);
             check_company(names[v], IVL__MASK_CAUSAL);
             check_company(names[v], IVL__MASK_PREFIX);
+        }
+    }
+}
+
+/* Rows of NaN before, between and after sequences, and in the keys that a mask or an end hides from
+ * all their queries: none of them may enter. */
+static void check_rubbish(const char *variant, const attention_case *c)
+{
+    attention_data d;
+    ivl_error error = {0};
+    float *out, *again;
+
+    set_up(c, &d);
+    upload_offsets(c, &d);
+    out = malloc(d.n_out * sizeof *out);
+    again = malloc(d.n_out * sizeof *again);
+    assert_ok(ivl__op_attention(device, &d.call, variant, &error), error);
+    test_download(&d.bo, out);
+    for (int s = 0; s < c->sequences; s++) {
+        const int seen = s == 1 ? visible(c, c->queries[1] - 1, c->keys[1]) : 0;
+        const int first = (d.kv_offsets[s] + seen) * d.kv_ld;
+
+        for (int i = d.q_offsets[s] * d.q_ld; s != 1 && i < d.q_offsets[s + 1] * d.q_ld; i++) {
+            d.q[i] = NAN;
+        }
+        for (int i = first; i < d.kv_offsets[s + 1] * d.kv_ld; i++) {
+            d.k[i] = d.v[i] = NAN;
+        }
+    }
+    upload_again(&d, c->shift);
+    assert_ok(ivl__op_attention(device, &d.call, variant, &error), error);
+    test_download(&d.bo, again);
+    for (int row = d.q_offsets[1]; row < d.q_offsets[2]; row++) {
+        assert_memory_equal(again + row * d.out_ld, out + row * d.out_ld,
+                            (size_t)(c->heads * c->head_dim) * sizeof *out);
+    }
+    free(out);
+    free(again);
+    tear_down(&d);
+}
+
+static void rubbish_does_not_enter(void **state)
+{
+    static const attention_case packs[] = {
+        {3, {2, 3, 2}, {2, 9, 3}, 2, 1, 8, IVL__MASK_CAUSAL, 0, 2, 4},
+        /* not for tiny runs */
+        {3, {2, 30, 20}, {65, 90, 3}, 2, 1, 64, IVL__MASK_CAUSAL, 0, 40, 4},
+        {3, {2, 50, 20}, {65, 131, 3}, 2, 2, 128, IVL__MASK_PREFIX, 67, 0, 0},
+        {3, {60, 96, 20}, {65, 257, 3}, 2, 2, 200, IVL__MASK_NONE, 0, 0, 0},
+    };
+    size_t n = test_tiny() ? 1 : sizeof packs / sizeof packs[0];
+
+    (void)state;
+    for (size_t i = 0; i < n; i++) {
+        for (int v = 0; v < (int)N_NAMES; v++) {
+            if (applies(names[v], packs[i].head_dim)) {
+                check_rubbish(names[v], &packs[i]);
+            }
         }
     }
 }
@@ -429,12 +582,7 @@ static void extreme_scores(void **state)
             d.k[d.kv_ld + i] = 1.0f;
             d.k[2 * d.kv_ld + i] = 0.0f;
         }
-        test_release(&d.bq);
-        test_release(&d.bk);
-        d.bq = test_upload(d.q, d.n_q * 4, 0);
-        d.bk = test_upload(d.k, d.n_kv * 4, 0);
-        d.call.q = d.bq.span;
-        d.call.k = d.bk.span;
+        upload_again(&d, 0);
         assert_ok(ivl__op_attention(device, &d.call, names[v], &error), error);
         test_download(&d.bo, out);
         for (int i = 0; i < 64; i++) {
@@ -444,70 +592,6 @@ static void extreme_scores(void **state)
         }
         tear_down(&d);
     }
-}
-
-static void check_exponential(const char *defines, size_t lanes, size_t n, float from, float to)
-{
-    float *x = malloc(n * sizeof *x);
-    float *y = malloc(n * sizeof *y);
-    size_t groups = n / lanes;
-    const size_t one = 1;
-    double worst = 0.0;
-    test_buffer bx, by;
-    ivl__kernel *kernel;
-    ivl_error error = {0};
-
-    for (size_t i = 0; i < n; i++) {
-        x[i] = i == 0 ? 0.0f : from + (to - from) * (float)i / (float)n;
-    }
-    x[1] = -87.5f;
-    x[2] = NAN;
-    x[3] = -INFINITY;
-    x[4] = 88.0f;
-    assert_ok(ivl__kernel_get(device, "exp_values.cl", defines, "exp_values", &kernel, &error),
-              error);
-    assert_ok(ivl__cl_buffer(&device->cl, CL_MEM_READ_ONLY, n * 4, "x", &bx.span.mem, &error),
-              error);
-    assert_ok(ivl__cl_buffer(&device->cl, CL_MEM_READ_WRITE, n * 4, "y", &by.span.mem, &error),
-              error);
-    assert_ok(ivl__cl_write(&device->cl, device->cl.compute, bx.span.mem, 0, x, n * 4, 0, NULL,
-                            NULL, &error),
-              error);
-    assert_ok(IVL__LAUNCH(device, kernel, 1, &groups, &one, &error, ivl__arg_mem(bx.span.mem),
-                          ivl__arg_mem(by.span.mem)),
-              error);
-    assert_ok(ivl__cl_read(&device->cl, device->cl.compute, by.span.mem, 0, y, n * 4, 0, NULL, NULL,
-                           &error),
-              error);
-    assert_true(y[0] == 1.0f && y[1] == 0.0f && isnan(y[2]) && y[3] == 0.0f);
-    for (size_t i = 4; i < n; i++) {
-        double want = exp((double)x[i]);
-        int exponent;
-        double error_ulp;
-
-        frexp(want, &exponent);
-        error_ulp = fabs((double)y[i] - want) / ldexp(1.0, exponent - 24);
-        worst = error_ulp <= worst ? worst : error_ulp;
-        if (!(error_ulp <= 1.5)) {
-            fail_msg("e^%.9g is %.9g, %.2f ulp off", (double)x[i], (double)y[i], error_ulp);
-        }
-    }
-    printf("e^x, %zu lanes, %g to %g: largest error %.3f ulp, bound 1.5\n", lanes, (double)from,
-           (double)to, worst);
-    test_release(&bx);
-    test_release(&by);
-    free(x);
-    free(y);
-}
-
-static void exponential(void **state)
-{
-    size_t n = test_tiny() ? 160 : 1 << 18;
-
-    (void)state;
-    check_exponential("-DLANES=1", 1, n, -86.99f, 88.0f);
-    check_exponential("-DLANES=16", 16, n, -86.99f, 88.0f);
-    check_exponential("-DLANES=16", 16, n, -1.0f, 0.0f);
 }
 
 static void bad_calls_are_refused(void **state)
@@ -544,9 +628,10 @@ static void bad_calls_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exponential),
         cmocka_unit_test(variants_are_accurate),
         cmocka_unit_test(bits_do_not_depend_on_company),
+        cmocka_unit_test(sequences_do_not_see_each_other),
+        cmocka_unit_test(rubbish_does_not_enter),
         cmocka_unit_test(types_agree),
         cmocka_unit_test(extreme_scores),
         cmocka_unit_test(bad_calls_are_refused),
