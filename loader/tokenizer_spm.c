@@ -44,6 +44,9 @@ struct ivl__tokenizer_spm {
     /* A bit for every pair, at the low bits of its hash: most neighbours make no piece, and these
      * bits stay in the cache where the table does not. */
     uint64_t *filter;
+    /* A bit for every two characters that stand side by side in some piece, likewise: between two
+     * that do not, nothing is ever merged. */
+    uint64_t *joints;
     int32_t ascii[128]; /* symbols of single characters */
     int32_t n_symbols;
 };
@@ -135,6 +138,7 @@ static void add_characters(ivl__tokenizer_spm *t)
 /* ---- pairs ------------------------------------------------------------------------------- */
 
 #define FILTER_BITS ((size_t)1 << 21)
+#define JOINT_BITS  ((size_t)1 << 20)
 
 static uint64_t pair_key(int32_t left, int32_t right)
 {
@@ -146,11 +150,19 @@ static uint64_t hash_pair(uint64_t key)
     return mix(key * 0xff51afd7ed558ccdu);
 }
 
-static bool may_be_pair(const ivl__tokenizer_spm *t, uint64_t hash)
+static void filter_add(uint64_t *filter, size_t bits, uint64_t hash)
 {
-    size_t bit = (size_t)(hash >> 40) & (FILTER_BITS - 1);
+    size_t bit = (size_t)(hash >> 40) & (bits - 1);
 
-    return t->filter[bit / 64] >> bit % 64 & 1;
+    filter[bit / 64] |= (uint64_t)1 << bit % 64;
+}
+
+/* false: certainly not there. */
+static bool filter_has(const uint64_t *filter, size_t bits, uint64_t hash)
+{
+    size_t bit = (size_t)(hash >> 40) & (bits - 1);
+
+    return filter[bit / 64] >> bit % 64 & 1;
 }
 
 static pair_slot *find_pair(const ivl__tokenizer_spm *t, uint64_t key, uint64_t hash)
@@ -181,10 +193,9 @@ static size_t cut_piece(ivl__tokenizer_spm *t, size_t id)
         if (t->pairs) {
             uint64_t key = pair_key(left, right);
             uint64_t hash = hash_pair(key);
-            size_t bit = (size_t)(hash >> 40) & (FILTER_BITS - 1);
             pair_slot *slot = find_pair(t, key, hash);
 
-            t->filter[bit / 64] |= (uint64_t)1 << bit % 64;
+            filter_add(t->filter, FILTER_BITS, hash);
             slot->key = key;
             slot->merged = (int32_t)id;
             slot->score = piece->score;
@@ -201,6 +212,27 @@ static size_t cut_pieces(ivl__tokenizer_spm *t)
         n += t->model->pieces[i].type == IVL__SPM_NORMAL ? cut_piece(t, i) : 0;
     }
     return n;
+}
+
+/* Which characters stand side by side. */
+static void add_joints(ivl__tokenizer_spm *t)
+{
+    for (size_t i = 0; i < t->model->n_pieces; i++) {
+        const ivl__spm_piece *piece = &t->model->pieces[i];
+        int32_t before = NO_SYMBOL;
+        size_t length;
+
+        for (size_t at = 0; piece->type == IVL__SPM_NORMAL && at < piece->bytes; at += length) {
+            int32_t symbol;
+
+            length = ivl__utf8_decode(piece->text + at, piece->bytes - at, NULL);
+            symbol = symbol_of(t, piece->text + at, length);
+            if (at > 0) {
+                filter_add(t->joints, JOINT_BITS, hash_pair(pair_key(before, symbol)));
+            }
+            before = symbol;
+        }
+    }
 }
 
 static size_t table_size(size_t entries)
@@ -263,13 +295,15 @@ static ivl_status make_tables(ivl__tokenizer_spm *t, ivl_error *error)
     t->n_pairs = table_size(cut_pieces(t));
     t->pairs = ivl__malloc(t->n_pairs * sizeof *t->pairs);
     t->filter = ivl__calloc(FILTER_BITS / 64, sizeof *t->filter);
-    if (!t->pairs || !t->filter) {
+    t->joints = ivl__calloc(JOINT_BITS / 64, sizeof *t->joints);
+    if (!t->pairs || !t->filter || !t->joints) {
         return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for a tokenizer");
     }
     for (size_t i = 0; i < t->n_pairs; i++) {
         t->pairs[i].merged = NO_SYMBOL;
     }
     cut_pieces(t);
+    add_joints(t);
     return IVL_OK;
 }
 
@@ -318,6 +352,7 @@ void ivl__tokenizer_spm_free(ivl__tokenizer_spm *t)
         ivl__free(t->strings);
         ivl__free(t->pairs);
         ivl__free(t->filter);
+        ivl__free(t->joints);
         ivl__free(t);
     }
 }
@@ -411,7 +446,8 @@ static void propose(encoder *e, int32_t left)
     }
     key = pair_key(e->nodes[left].symbol, e->nodes[right].symbol);
     hash = hash_pair(key);
-    pair = may_be_pair(e->tokenizer, hash) ? find_pair(e->tokenizer, key, hash) : NULL;
+    pair = filter_has(e->tokenizer->filter, FILTER_BITS, hash) ? find_pair(e->tokenizer, key, hash)
+                                                               : NULL;
     if (pair && pair->merged != NO_SYMBOL) {
         heap_push(e, (candidate){pair->score, left, pair->merged, e->nodes[left].symbol,
                                  e->nodes[right].symbol});
@@ -441,44 +477,6 @@ static void merge(encoder *e, const candidate *c)
     propose(e, c->left);
 }
 
-static void add_node(encoder *e, const char *text, size_t bytes, uint32_t code)
-{
-    int32_t at = e->n_nodes++;
-
-    e->nodes[at] = (node){.symbol = symbol_of(e->tokenizer, text, bytes),
-                          .code = code,
-                          .before = at - 1,
-                          .after = -1};
-    if (at > 0) {
-        e->nodes[at - 1].after = at;
-    }
-}
-
-/* Characters, blanks written as U+2581, one more of them in front. */
-static ivl_status add_nodes(encoder *e, const char *text, size_t bytes, ivl_error *error)
-{
-    size_t length;
-
-    if (bytes && e->tokenizer->model->add_dummy_prefix) {
-        add_node(e, BLANK, BLANK_BYTES, BLANK_CODE);
-    }
-    for (size_t at = 0; at < bytes; at += length) {
-        uint32_t code;
-
-        length = ivl__utf8_decode(text + at, bytes - at, &code);
-        if (!length) {
-            return ivl__fail(error, IVL_BAD_INPUT, "text is not UTF-8 at byte %zu (0x%02x)", at,
-                             (unsigned)(unsigned char)text[at]);
-        }
-        if (text[at] == ' ') {
-            add_node(e, BLANK, BLANK_BYTES, BLANK_CODE);
-        } else {
-            add_node(e, text + at, length, code);
-        }
-    }
-    return IVL_OK;
-}
-
 /* A character that is no piece: its bytes, each a piece of its own. */
 static size_t put_bytes(const ivl__spm_model *model, uint32_t code, int32_t *ids)
 {
@@ -491,7 +489,7 @@ static size_t put_bytes(const ivl__spm_model *model, uint32_t code, int32_t *ids
     return n;
 }
 
-/* Room for every character as 4 bytes. */
+/* Appends the ids of the nodes. Room for every character as 4 bytes. */
 static ivl_status collect(const encoder *e, ivl__token_ids *out, ivl_error *error)
 {
     const ivl__spm_model *model = e->tokenizer->model;
@@ -509,6 +507,71 @@ static ivl_status collect(const encoder *e, ivl__token_ids *out, ivl_error *erro
         }
     }
     return IVL_OK;
+}
+
+/* Merges what there is to merge among the nodes, appends their ids and forgets them. */
+static ivl_status flush(encoder *e, ivl__token_ids *ids, ivl_error *error)
+{
+    ivl_status status;
+
+    for (int32_t i = 0; i < e->n_nodes; i++) {
+        propose(e, i);
+    }
+    while (e->n_heap) {
+        candidate c = heap_pop(e);
+
+        merge(e, &c);
+    }
+    status = collect(e, ids, error);
+    e->n_nodes = 0;
+    return status;
+}
+
+/* One more character. Where no piece has it behind the one before, what comes from here on cannot
+ * be merged with what was: the list stays short, which makes the time linear in ordinary texts. */
+static ivl_status add_character(encoder *e, const char *text, size_t bytes, uint32_t code,
+                                ivl__token_ids *ids, ivl_error *error)
+{
+    const int32_t symbol = symbol_of(e->tokenizer, text, bytes);
+    int32_t at = e->n_nodes;
+
+    if (at > 0 && !filter_has(e->tokenizer->joints, JOINT_BITS,
+                              hash_pair(pair_key(e->nodes[at - 1].symbol, symbol)))) {
+        IVL__TRY(flush(e, ids, error));
+        at = 0;
+    }
+    e->nodes[at] = (node){.symbol = symbol, .code = code, .before = at - 1, .after = -1};
+    if (at > 0) {
+        e->nodes[at - 1].after = at;
+    }
+    e->n_nodes = at + 1;
+    return IVL_OK;
+}
+
+/* Characters, blanks written as U+2581, one more of them in front. */
+static ivl_status add_text(encoder *e, const char *text, size_t bytes, ivl__token_ids *ids,
+                           ivl_error *error)
+{
+    size_t length;
+
+    if (bytes && e->tokenizer->model->add_dummy_prefix) {
+        IVL__TRY(add_character(e, BLANK, BLANK_BYTES, BLANK_CODE, ids, error));
+    }
+    for (size_t at = 0; at < bytes; at += length) {
+        uint32_t code;
+
+        length = ivl__utf8_decode(text + at, bytes - at, &code);
+        if (!length) {
+            return ivl__fail(error, IVL_BAD_INPUT, "text is not UTF-8 at byte %zu (0x%02x)", at,
+                             (unsigned)(unsigned char)text[at]);
+        }
+        if (text[at] == ' ') {
+            IVL__TRY(add_character(e, BLANK, BLANK_BYTES, BLANK_CODE, ids, error));
+        } else {
+            IVL__TRY(add_character(e, text + at, length, code, ids, error));
+        }
+    }
+    return flush(e, ids, error);
 }
 
 /* Nodes, and behind them the heap: each merge proposes at most two more. */
@@ -544,16 +607,7 @@ static ivl_status encode(const ivl__tokenizer_spm *t, const char *text, size_t b
                          bytes >> 20, IVL__SPM_MAX_TEXT >> 20);
     }
     IVL__TRY(reserve(&e, ids, bytes, error));
-    IVL__TRY(add_nodes(&e, text, bytes, error));
-    for (int32_t i = 0; i < e.n_nodes; i++) {
-        propose(&e, i);
-    }
-    while (e.n_heap) {
-        candidate c = heap_pop(&e);
-
-        merge(&e, &c);
-    }
-    return collect(&e, ids, error);
+    return add_text(&e, text, bytes, ids, error);
 }
 
 ivl_status ivl__tokenizer_spm_encode(const ivl__tokenizer_spm *t, const char *text, size_t bytes,

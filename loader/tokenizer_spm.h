@@ -2,8 +2,9 @@
  *
  * As sentencepiece 0.1.99 (bpe_model.cc): a text becomes characters; the neighbouring pair whose
  * concatenation is a piece and has the highest score, leftmost among equals, is merged, until there
- * is none; characters that are no piece become bytes. Merges may span blanks, so a text is never
- * cut. Time is O(n log n). Special-token literals ("</s>", "<unk>") in a text are plain text.
+ * is none; characters that are no piece become bytes. Merges may span blanks; a text is cut only
+ * between characters that no piece has side by side. Time is O(n log n) at worst, and linear where
+ * such places are never far. Special-token literals ("</s>", "<unk>") in a text are plain text.
  */
 #ifndef IVL_LOADER_TOKENIZER_SPM_H
 #define IVL_LOADER_TOKENIZER_SPM_H

@@ -7,19 +7,9 @@
 #define CASES      400
 #define PLENTY     (1ull << 50)
 
-/* splitmix64: a failure can be repeated. */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
 static uint64_t between(uint64_t *state, uint64_t least, uint64_t most)
 {
-    return least + next_random(state) % (most - least + 1);
+    return least + test_random(state) % (most - least + 1);
 }
 
 typedef struct made_up {

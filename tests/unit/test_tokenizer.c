@@ -3,6 +3,7 @@
 
 #include "loader/spm_writer.h"
 #include "loader/tokenizer_spm.h"
+#include "loader/utf8.h"
 #include "runtime/file.h"
 #include "runtime/memory.h"
 
@@ -184,6 +185,115 @@ static void long_texts_are_encoded(void **state)
     ivl__tokenizer_spm_free(tokenizer);
 }
 
+/* ---- the definition, word for word --------------------------------------------------------- */
+
+#define MAX_PARTS 400
+
+typedef struct part {
+    const char *text;
+    uint32_t bytes;
+} part;
+
+static int find_piece(const ivl__spm_model *model, const char *text, uint32_t bytes)
+{
+    for (size_t i = 0; i < model->n_pieces; i++) {
+        const ivl__spm_piece *piece = &model->pieces[i];
+
+        if (piece->type == IVL__SPM_NORMAL && piece->bytes == bytes &&
+            memcmp(piece->text, text, bytes) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+/* Merges the best neighbours, the leftmost among equals, until there are none; `n` parts are left.
+ */
+static size_t merge_by_definition(const ivl__spm_model *model, part *parts, size_t n)
+{
+    for (;;) {
+        size_t best = n;
+        float score = 0.0f;
+
+        for (size_t i = 0; i + 1 < n; i++) {
+            int piece = find_piece(model, parts[i].text, parts[i].bytes + parts[i + 1].bytes);
+
+            if (piece >= 0 && (best == n || model->pieces[piece].score > score)) {
+                best = i;
+                score = model->pieces[piece].score;
+            }
+        }
+        if (best == n) {
+            return n;
+        }
+        parts[best].bytes += parts[best + 1].bytes;
+        memmove(parts + best + 1, parts + best + 2, (n - best - 2) * sizeof *parts);
+        n--;
+    }
+}
+
+/* Random characters and pieces, written as the encoder sees them: blanks as U+2581. */
+static size_t random_text(const ivl__spm_model *model, uint64_t *state, char *text)
+{
+    static const char *const characters[] = {"a", "t", "1", "\xe2\x96\x81", "\xe7\x8c\xab", "~"};
+    size_t bytes = 3;
+
+    memcpy(text, "\xe2\x96\x81", 3); /* the blank in front */
+    while (bytes < 100) {
+        const char *from = characters[test_random(state) % 6];
+        size_t length = strlen(from);
+        const ivl__spm_piece *piece = &model->pieces[test_random(state) % model->n_pieces];
+
+        if (piece->type == IVL__SPM_NORMAL && test_random(state) % 2) {
+            from = piece->text;
+            length = piece->bytes;
+        }
+        memcpy(text + bytes, from, length);
+        bytes += length;
+    }
+    return bytes;
+}
+
+/* Texts are cut where nothing can be merged: that must not change an id. */
+static void ids_follow_the_definition(void **state)
+{
+    ivl__tokenizer_spm *tokenizer = open_tokenizer("golden/tokenizer/tiny.model");
+    const ivl__spm_model *model = ivl__tokenizer_spm_model(tokenizer);
+    ivl__token_ids ids = {0};
+    ivl_error error = {0};
+    uint64_t seed = 5;
+
+    (void)state;
+    for (int round = 0; round < 100; round++) {
+        char text[MAX_PARTS];
+        part parts[MAX_PARTS];
+        size_t bytes = random_text(model, &seed, text);
+        size_t n = 0;
+        size_t at = 0;
+
+        for (size_t i = 0; i < bytes; n++) {
+            parts[n] = (part){text + i, (uint32_t)ivl__utf8_decode(text + i, bytes - i, NULL)};
+            i += parts[n].bytes;
+        }
+        n = merge_by_definition(model, parts, n);
+        /* U+2581 in a text stays what it is, as a blank would become it. */
+        assert_ok(ivl__tokenizer_spm_encode(tokenizer, text + 3, bytes - 3, &ids, &error), error);
+        for (size_t i = 0; i < n; i++) {
+            int piece = find_piece(model, parts[i].text, parts[i].bytes);
+
+            for (uint32_t b = 0; piece < 0 && b < parts[i].bytes; b++) {
+                assert_int_equal(ids.ids[at++], model->byte_ids[(unsigned char)parts[i].text[b]]);
+            }
+            if (piece >= 0) {
+                assert_int_equal(ids.ids[at++], piece);
+            }
+        }
+        assert_int_equal(at, ids.n);
+    }
+    ivl__token_ids_free(&ids);
+    ivl__tokenizer_spm_free(tokenizer);
+}
+
 static void broken_files_are_refused(void **state)
 {
     static const struct {
@@ -276,10 +386,15 @@ static void stand_ins_are_tokenizers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(recorded_ids),           cmocka_unit_test(recorded_ids_of_qllama),
-        cmocka_unit_test(invalid_utf8_is_named),  cmocka_unit_test(texts_come_back),
-        cmocka_unit_test(long_texts_are_encoded), cmocka_unit_test(broken_files_are_refused),
-        cmocka_unit_test(damage_does_no_harm),    cmocka_unit_test(stand_ins_are_tokenizers),
+        cmocka_unit_test(recorded_ids),
+        cmocka_unit_test(recorded_ids_of_qllama),
+        cmocka_unit_test(invalid_utf8_is_named),
+        cmocka_unit_test(texts_come_back),
+        cmocka_unit_test(long_texts_are_encoded),
+        cmocka_unit_test(broken_files_are_refused),
+        cmocka_unit_test(damage_does_no_harm),
+        cmocka_unit_test(stand_ins_are_tokenizers),
+        cmocka_unit_test(ids_follow_the_definition),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
