@@ -79,16 +79,6 @@ static inline void op_test_close(void)
     }
 }
 
-/* A deterministic generator (splitmix64), so that a failure can be repeated. */
-static inline uint64_t test_random(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
 /* Uniform in [-1, 1). */
 static inline float test_uniform(uint64_t *state)
 {
