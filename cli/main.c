@@ -14,7 +14,7 @@
 static const cli_command *const commands[] = {
     &cli_devices,    &cli_info,     &cli_synth,    &cli_embed,  &cli_features,
     &cli_preprocess, &cli_tokenize, &cli_selftest, &cli_verify, &cli_status,
-    &cli_merge,      &cli_index,    NULL,
+    &cli_merge,      &cli_index,    &cli_search,   NULL,
 };
 
 /* A descriptor 0 .. 2 that the caller closed would be given to the next file that is opened, and a

@@ -325,6 +325,52 @@ typedef int ivl_selftest_fn(void *user, const char *check, bool passed, bool ski
 IVL_API ivl_status ivl_selftest(const ivl_session_options *options, ivl_selftest_fn *report,
                                 void *user, ivl_error *error);
 
+/* ---- search ------------------------------------------------------------------------------ */
+
+/* Rows to be searched, one after another. The caller keeps the memory until ivl_search_free; it may
+ * be a mapped file larger than any memory: it is read in chunks, in place where the device can. */
+typedef struct ivl_vectors {
+    size_t size;
+    const void *data;  /* [rows, dim], aligned to its elements */
+    uint64_t rows;     /* 1 .. 2^32 - 1 */
+    int dim;           /* 1 .. 65536 */
+    const char *dtype; /* "fp32" or "fp16" */
+} ivl_vectors;
+
+/* One result of a query. */
+typedef struct ivl_hit {
+    uint64_t row;
+    float score;
+} ivl_hit;
+
+typedef struct ivl_search ivl_search;
+
+/* Opens a device for searches. Of the options, devices, device_memory, residency, gemm, cache_dir,
+ * kernel_dir and progress ("search", chunks done, chunks of all) count, also for later calls;
+ * options may be NULL. Scores are exact (fp32): IVL_PRECISION_FAST is IVL_UNSUPPORTED. One call at
+ * a time, as with sessions. */
+IVL_API ivl_status ivl_search_open(const ivl_session_options *options, const ivl_vectors *vectors,
+                                   ivl_search **search, ivl_error *error);
+IVL_API void ivl_search_free(ivl_search *search);
+
+/* The k rows (at most as many as there are) whose scalar products with each of n queries [n, dim]
+ * are the greatest, best first; of equal scores the lower row comes first. Vectors of length 1 make
+ * that the cosine. hits [n, k]. A query's hits depend neither on other queries, nor on chunks, nor
+ * on device_memory. IVL_INVALID_ARGUMENT for queries that are not finite; IVL_NOT_FINITE when rows
+ * are not and fewer than k are left; IVL_IO_ERROR when a mapped file shrank meanwhile. */
+IVL_API ivl_status ivl_search_run(ivl_search *search, const float *queries, int n, int k,
+                                  ivl_hit *hits, ivl_error *error);
+
+/* What the last run used. */
+typedef struct ivl_search_info {
+    size_t size;
+    char device[256], gemm[64];
+    char residency[16]; /* "mapped" or "stream" */
+    uint64_t chunk_rows, peak_device_memory;
+} ivl_search_info;
+
+IVL_API void ivl_search_get_info(const ivl_search *search, ivl_search_info *info);
+
 /* ---- stand-in models ----------------------------------------------------------------------- */
 
 typedef struct ivl_synth_options {

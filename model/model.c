@@ -1,5 +1,6 @@
 /* model.c - opening checkpoints and telling what they are; see internvl.h. */
 #include "model/model.h"
+#include "model/search.h"
 
 #include "runtime/memory.h"
 
@@ -67,7 +68,7 @@ bool ivl_handle_sigbus(void *addr)
             }
         }
     }
-    return false;
+    return ivl__search_patch(addr);
 }
 
 ivl_status ivl__model_check(const ivl_model *model, ivl_error *error)

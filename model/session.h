@@ -39,6 +39,10 @@ ivl_status ivl__session_open_device(ivl_session *session, bool measure, ivl_erro
 /* The first device the selectors name. */
 ivl_status ivl__session_pick_device(const ivl_session_options *options, ivl__device_info *info,
                                     ivl_error *error);
+/* What the options allow on a device; *given: the caller asked for it. IVL_OUT_OF_DEVICE_MEMORY
+ * when it is more than the device has. */
+ivl_status ivl__find_budget(const ivl__device *device, const ivl_session_options *options,
+                            uint64_t *budget, bool *given, ivl_error *error);
 /* Enqueues one stage for the first `count` pictures of the batch whose rows lie on the device;
  * `next` is the stage that will follow, or -1. */
 ivl_status ivl__session_run_stage(ivl_session *session, int stage, int next, int count,

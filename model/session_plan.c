@@ -83,27 +83,32 @@ static uint64_t default_budget(const ivl__device *device)
     return (uint64_t)(GPU_SHARE * (double)device->caps.global_mem);
 }
 
-static ivl_status find_budget(const ivl_session *s, ivl__plan_request *r, ivl_error *error)
+ivl_status ivl__find_budget(const ivl__device *device, const ivl_session_options *o,
+                            uint64_t *budget, bool *given, ivl_error *error)
 {
-    const ivl_session_options *o = &s->options;
-    const ivl__caps *caps = &s->device->caps;
+    const ivl__caps *caps = &device->caps;
     uint64_t physical = ivl__physical_memory();
     uint64_t most = caps->cpu && physical ? physical : caps->global_mem;
+    uint64_t found = default_budget(device);
 
-    r->budget = default_budget(s->device);
-    if (o->device_memory_share > 0.0) {
-        r->budget_given = true;
-        r->budget = (uint64_t)(o->device_memory_share * (double)most);
-    } else if (o->device_memory) {
-        r->budget_given = true;
-        r->budget = o->device_memory;
+    *given = o->device_memory_share > 0.0 || o->device_memory;
+    if (*given) {
+        found = o->device_memory_share > 0.0 ? (uint64_t)(o->device_memory_share * (double)most)
+                                             : o->device_memory;
     }
-    if (r->budget > most) {
+    if (found > most) {
         return ivl__fail(error, IVL_OUT_OF_DEVICE_MEMORY,
                          "--device-memory %.1f GiB is more than device %d (%s) has: %.1f GiB",
-                         (double)r->budget / 0x1p30, s->device->info.index, s->device->info.name,
+                         (double)found / 0x1p30, device->info.index, device->info.name,
                          (double)most / 0x1p30);
     }
+    *budget = found;
+    return IVL_OK;
+}
+
+static ivl_status find_budget(const ivl_session *s, ivl__plan_request *r, ivl_error *error)
+{
+    IVL__TRY(ivl__find_budget(s->device, &s->options, &r->budget, &r->budget_given, error));
     if (s->most_memory && s->most_memory < r->budget) {
         r->budget = s->most_memory;
     }

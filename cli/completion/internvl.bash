@@ -2,7 +2,7 @@
 
 _internvl() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' word i
-    local commands='devices info selftest synth embed features preprocess verify status merge tokenize index'
+    local commands='devices info selftest synth embed features preprocess verify status merge tokenize index search'
     local global='--device --device-memory --residency --precision --gemm --tuning --threads --quiet
         --verbose --log-json --trace --no-cache --cache-dir --kernel-dir --help --version'
     local image='--output --resize --size --exif --gray16 --fast-decode --max-pixels --batch --dtype
@@ -62,6 +62,7 @@ _internvl() {
     status) options='--json' ;;
     merge) options='--output --force' ;;
     index) options='--output --mode --dtype --force' ;;
+    search) options='--best --vectors --json --table --check' ;;
     tokenize) options='--texts --text --raw --decode' ;;
     esac
     if [[ $cur == -* || -z $command ]]; then
