@@ -31,7 +31,9 @@ typedef struct ivl__item {
     uint64_t unit;     /* number of the unit */
     uint64_t position; /* position within the unit, from 0 */
     char *key;         /* byte string as the system has it; may not be UTF-8 */
-    char *caption;     /* of a tar member's .txt (or the .json's "caption"), UTF-8, or NULL */
+    uint64_t content; /* hash of what a key that is a mere number stands for (lines of a text); else
+                         0 */
+    char *caption;    /* of a tar member's .txt (or the .json's "caption"), UTF-8, or NULL */
     char *fields; /* members of its .json, ready to stand in an object: "\"a\":1,...", or NULL */
     char *error_text; /* IVL__ITEM_FAILED: one line */
 

@@ -38,14 +38,22 @@ void ivl__journal_free(ivl__journal *journal)
 }
 
 /* FNV-1a, each key with the NUL behind it. It finds inputs that changed, not forgeries. */
-uint64_t ivl__record_hash(uint64_t hash, const char *key)
+static uint64_t mix(uint64_t hash, unsigned byte)
+{
+    return (hash ^ byte) * 0x100000001b3u;
+}
+
+uint64_t ivl__record_hash(uint64_t hash, const char *key, uint64_t content)
 {
     if (hash == 0) {
         hash = 0xcbf29ce484222325u;
     }
     do {
-        hash = (hash ^ (unsigned char)*key) * 0x100000001b3u;
+        hash = mix(hash, (unsigned char)*key);
     } while (*key++);
+    for (uint64_t left = content; left; left >>= 8) {
+        hash = mix(hash, (unsigned)(left & 0xff));
+    }
     return hash ? hash : 1;
 }
 

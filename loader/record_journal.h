@@ -27,7 +27,7 @@
 
 typedef struct ivl__record_state {
     uint64_t inputs, rows, errors; /* inputs == rows + errors */
-    uint64_t hash;                 /* chained over the keys of all inputs */
+    uint64_t hash;                 /* chained over keys and contents of all inputs */
     char *last;                    /* key of the last one, escaped; NULL without inputs */
     uint64_t bytes[IVL__RECORD_MAX_FILES];
 } ivl__record_state;
@@ -48,8 +48,8 @@ void ivl__record_state_free(ivl__record_state *state);
 bool ivl__record_state_copy(ivl__record_state *to, const ivl__record_state *from);
 void ivl__journal_free(ivl__journal *journal);
 
-/* The next link of the chain of keys; 0 begins it. */
-uint64_t ivl__record_hash(uint64_t hash, const char *key);
+/* The next link of the chain of keys (and contents, where not 0); hash 0 begins it. */
+uint64_t ivl__record_hash(uint64_t hash, const char *key, uint64_t content);
 
 /* The object at the beginning of a text; *used is where it ends. IVL_BAD_INPUT, without a name. A
  * member "keys" that stands last (the long list in the record of an .npz) is not read. */

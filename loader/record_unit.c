@@ -322,10 +322,10 @@ static ivl_status add_error(ivl__unit *unit, const ivl__record *record, const ch
 }
 
 /* Inputs beyond the former ones make the chain longer. */
-static ivl_status add_key(ivl__unit *unit, const char *key, ivl_error *error)
+static ivl_status add_key(ivl__unit *unit, const ivl__record *record, ivl_error *error)
 {
     ivl__journal *journal = &unit->journal;
-    char *plain = escaped(key);
+    char *plain = escaped(record->key);
 
     if (plain && !journal->first) {
         journal->first = ivl__strdup(plain);
@@ -336,7 +336,8 @@ static ivl_status add_key(ivl__unit *unit, const char *key, ivl_error *error)
     }
     ivl__free(journal->now.last);
     journal->now.last = plain;
-    journal->now.hash = ivl__record_hash(journal->now.inputs ? journal->now.hash : 0, key);
+    journal->now.hash = ivl__record_hash(journal->now.inputs ? journal->now.hash : 0, record->key,
+                                         record->content);
     return IVL_OK;
 }
 
@@ -361,7 +362,7 @@ static ivl_status add(ivl__unit *unit, const ivl__record *record, const float *c
                          (unsigned long long)journal->now.inputs);
     }
     if (!former) {
-        IVL__TRY(add_key(unit, record->key, error));
+        IVL__TRY(add_key(unit, record, error));
     }
     IVL__TRY(rows ? add_row(unit, record, rows, error) : add_error(unit, record, message, error));
     journal->now.inputs++;

@@ -368,7 +368,8 @@ static ivl_status seen_item(ivl__record_writer *w, const ivl__item *item, ivl__s
                          "unit %" PRIu64 ": input %" PRIu64 " came where %" PRIu64 " was expected",
                          unit->number, item->position, unit->walked);
     }
-    unit->walked_hash = ivl__record_hash(unit->walked ? unit->walked_hash : 0, item->key);
+    unit->walked_hash = ivl__record_hash(unit->walked ? unit->walked_hash : 0, item->key,
+                                         item->content);
     unit->walked++;
     *seen = IVL__SEEN_NEW;
     if (item->position >= unit->known.inputs) {

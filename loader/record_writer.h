@@ -90,6 +90,7 @@ ivl_status ivl__record_writer_seen(ivl__record_writer *writer, const ivl__item *
 typedef struct ivl__record {
     uint64_t unit, position; /* of the item */
     const char *key;
+    uint64_t content;    /* of the item */
     int width, height;   /* of the picture; 0: not written */
     const char *caption; /* or NULL */
     const char *fields;  /* further JSON members, "\"pair_score\":0.25,...", or NULL */

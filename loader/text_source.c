@@ -110,17 +110,13 @@ static ivl_status read_line(ivl__text_source *s, bool *too_long, bool *end, ivl_
 
 static void check_utf8(ivl__text_item *item)
 {
-    size_t length;
+    size_t good = ivl__utf8_prefix(item->text, item->bytes);
 
-    for (size_t at = 0; at < item->bytes; at += length) {
-        length = ivl__utf8_decode(item->text + at, item->bytes - at, NULL);
-        if (!length) {
-            snprintf(item->error_text, sizeof item->error_text,
-                     "line is not UTF-8 at byte %zu (0x%02x)", at,
-                     (unsigned)(unsigned char)item->text[at]);
-            item->failed = true;
-            return;
-        }
+    if (good < item->bytes) {
+        snprintf(item->error_text, sizeof item->error_text,
+                 "line is not UTF-8 at byte %zu (0x%02x)", good,
+                 (unsigned)(unsigned char)item->text[good]);
+        item->failed = true;
     }
 }
 

@@ -40,6 +40,17 @@ size_t ivl__utf8_length(const char *s)
     return *s ? ivl__utf8_decode(s, strnlen(s, 4), NULL) : 1;
 }
 
+size_t ivl__utf8_prefix(const char *s, size_t bytes)
+{
+    size_t at = 0;
+    size_t length;
+
+    while (at < bytes && (length = ivl__utf8_decode(s + at, bytes - at, NULL)) > 0) {
+        at += length;
+    }
+    return at;
+}
+
 size_t ivl__utf8_encode(uint32_t code, char text[4])
 {
     size_t length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;

@@ -16,8 +16,9 @@ typedef struct run {
     int tar;              /* this unit is a tar; -1: none */
     uint64_t failing;     /* bit i: input i of all fails */
     int batch;
-    int stop;    /* leaves without a word after so many added inputs; 0: never */
-    int changed; /* this input (from 1) of all has another key; 0: none */
+    int stop;      /* leaves without a word after so many added inputs; 0: never */
+    int changed;   /* this input (from 1) of all has another key; 0: none */
+    int rewritten; /* .. or the same key and another content */
     ivl__npy_type type;
     const char *identity, *provenance;
     bool same_numerics, force, retry;
@@ -63,6 +64,12 @@ static inline const char *key_of(int i, int changed)
     return text;
 }
 
+/* Some keys do not tell everything. */
+static inline uint64_t content_of(int i, int rewritten)
+{
+    return i % 3 == 1 ? ((uint64_t)i << 32) + (i + 1 == rewritten) + 1 : 0;
+}
+
 static inline float value_of(int i, int stream, int at)
 {
     return (float)i * 1.7f + (float)stream * 0.1f + (float)at / 3.0f;
@@ -76,6 +83,7 @@ static inline ivl_status run_add(run *r, ivl__record_writer *w, int unit, int po
     ivl__record record = {.unit = (uint64_t)unit,
                           .position = (uint64_t)position,
                           .key = key_of(i, r->changed),
+                          .content = content_of(i, r->rewritten),
                           .width = i % 2 ? 640 + i : 0,
                           .height = i % 2 ? 480 : 0,
                           .caption = i % 4 == 1 ? "a \"cat\"" : NULL,
@@ -113,7 +121,8 @@ static inline ivl_status run_unit(run *r, ivl__record_writer *w, int unit, int f
         ivl__item input = {.kind = IVL__ITEM_PICTURE,
                            .unit = (uint64_t)unit,
                            .position = (uint64_t)p,
-                           .key = (char *)(uintptr_t)key_of(first + p, r->changed)};
+                           .key = (char *)(uintptr_t)key_of(first + p, r->changed),
+                           .content = content_of(first + p, r->rewritten)};
 
         IVL__TRY(ivl__record_writer_seen(w, &input, &seen, error));
         if (seen != IVL__SEEN_NEW) {

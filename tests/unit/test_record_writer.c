@@ -391,6 +391,9 @@ static void changed_inputs_are_refused(void **state)
         r.changed = 12;
         assert_fails(run_it(&r, &error), IVL_INVALID_ARGUMENT, error, "was 'k11.jpg'");
         r.changed = 0;
+        r.rewritten = 5;
+        assert_fails(run_it(&r, &error), IVL_INVALID_ARGUMENT, error, "have changed");
+        r.rewritten = 0;
         r.sizes[2] = 2;
         assert_fails(run_it(&r, &error), IVL_INVALID_ARGUMENT, error, "inputs, now ");
     }
