@@ -138,6 +138,7 @@ static ivl_status verify(const cli_globals *globals, const request *r, verificat
     IVL__TRY(make_outputs(v, error));
     cli_session_options(globals, &options);
     options.precision = v->exact ? IVL_PRECISION_EXACT : IVL_PRECISION_FAST;
+    options.modes = "vit";
     options.width = v->golden.width;
     options.height = v->golden.height;
     options.progress = show_progress;

@@ -24,16 +24,13 @@ struct cli_encoder {
 
 /* ---- progress and stopping --------------------------------------------------------------- */
 
-/* By the pace of the stages so far. Before the first one ends there is no pace yet; before the
- * first batch there is nothing to finish. */
+/* By the pace of the stages so far. Before the first one ends there is no pace yet. */
 static bool ends_soon(const cli_encoder *e)
 {
     double spent = ivl__now() - e->batch_started;
 
-    if (e->stages_done == 0) {
-        return e->batch_started > 0.0;
-    }
-    return spent / e->stages_done * (e->stages_total - e->stages_done) <= FINISH_SECONDS;
+    return e->stages_done == 0 ||
+           spent / e->stages_done * (e->stages_total - e->stages_done) <= FINISH_SECONDS;
 }
 
 static int at_stage(void *user, const char *stage, int done, int total)
@@ -121,6 +118,18 @@ static ivl_status apply_recorded(const cli_encoder_options *o, const json_t *rec
 
 /* ---- open and free ----------------------------------------------------------------------- */
 
+/* Then nothing but the tower has to have a place. */
+static bool of_tower_alone(const cli_encoder_options *o)
+{
+    bool alone = o->n_taps > 0;
+
+    for (int i = 0; i < o->n_taps; i++) {
+        alone = alone && (strncmp(o->taps[i], "hidden_", 7) == 0 ||
+                          strcmp(o->taps[i], "pooled") == 0 || strcmp(o->taps[i], "mean") == 0);
+    }
+    return alone;
+}
+
 static ivl_status open_session(cli_encoder *e, ivl_error *error)
 {
     const cli_encoder_options *o = &e->options;
@@ -131,6 +140,7 @@ static ivl_status open_session(cli_encoder *e, ivl_error *error)
     cli_session_options(o->globals, &options);
     options.batch = o->batch;
     options.width = options.height = o->size;
+    options.modes = of_tower_alone(o) ? "vit" : NULL;
     options.profiling = options.profiling || o->timed;
     options.progress = at_stage;
     options.progress_user = e;

@@ -183,9 +183,8 @@ typedef enum ivl_precision_choice {
     IVL_PRECISION_FAST = 2
 } ivl_precision_choice;
 
-/* Called between stages: what is being done, and how far ("block 12", 13 of 50; "start-up", 0 of 0
- * while a session is opened and kernels are tested or measured). A non-zero answer cancels the call
- * at once with IVL_CANCELLED. */
+/* Called between stages: what is being done, and how far ("block 12", 13 of 50). A non-zero answer
+ * cancels the call at once with IVL_CANCELLED. */
 typedef int ivl_progress_fn(void *user, const char *stage, int done, int total);
 
 /* One finished command of the device, for a timeline. Seconds on the monotonic clock. Strings live
@@ -209,7 +208,7 @@ typedef struct ivl_session_options {
     ivl_precision_choice precision;
     const char *gemm;        /* "auto" (NULL) or a backend by name */
     const char *tuning_file; /* pinned tuning; NULL */
-    int batch;               /* images per pass; 0: chosen by the plan */
+    int batch;               /* images per pass (texts, if for texts alone); 0: by the plan */
     int width, height;       /* of the pictures to come, for the plan; 0: the model's own size */
     const char *cache_dir;   /* compiled programs, self-test and tuning results; NULL: none */
     const char *kernel_dir;  /* developers: OpenCL C files instead of the embedded ones; NULL */
@@ -219,6 +218,10 @@ typedef struct ivl_session_options {
     ivl_trace_fn *trace; /* gets every command after each batch; implies profiling; NULL */
     void *trace_user;
     const char *attention; /* NULL: by the device; or a variant by name ("cpu", "local", "plain") */
+    /* What the session is for, as the model's modes and comma-separated ("c,text"): only what these
+     * need is placed on the device. NULL: everything the checkpoint has. */
+    const char *modes;
+    int text_tokens; /* tokens of the longest text to come, for the plan; 0: 80 */
 } ivl_session_options;
 
 IVL_API void ivl_session_options_init(ivl_session_options *options);
@@ -229,7 +232,9 @@ typedef struct ivl_plan {
     char device[256], platform[128];
     ivl_residency residency; /* never AUTO */
     uint64_t budget;
-    int batch, sub_batch;        /* images per pass over the weights; per kernel launch */
+    /* Images per pass over the weights, and per kernel launch; of a session for texts alone, texts
+     * of text_tokens. */
+    int batch, sub_batch;
     int stages, resident_stages; /* of `stages`, the first that stay on the device */
     uint64_t weight_bytes;       /* of the stages, as stored */
     uint64_t resident_bytes;     /* copied to the device and kept, vectors included */
@@ -239,6 +244,7 @@ typedef struct ivl_plan {
     uint64_t peak_bytes;        /* sum of what counts against the budget */
     uint64_t streamed_per_pass; /* bytes uploaded for each batch */
     uint64_t minimum_budget;    /* the smallest device_memory that works with this residency */
+    uint64_t text_rows; /* tokens of texts, and queries of images, that a pass has room for */
 } ivl_plan;
 
 /* The plan a session with these options would have. Opens the device (whose kernels are tested at
@@ -281,12 +287,24 @@ typedef struct ivl_inputs {
  *   "hidden_0"   embeddings, "hidden_<i>" output of block i   [count, tokens, hidden_size]
  *   "pooled"     CLS row of the last block (pooler_output)    [count, hidden_size]
  *   "mean"       mean of the last block's patch tokens        [count, hidden_size]
- * Only the stages that the requested taps need are run. */
+ * and of InternVL-C and InternVL-G, not normalised:
+ *   "image_c"    embedding of an image                        [count, embed_dim]
+ *   "image_g"    sum of the two unit vectors of C and QLLaMA  [count, embed_dim]
+ *   "text"       embedding of a text, from its last token     [texts, embed_dim]
+ *   "itm"        do image i and text i belong together        [count, 2], class 1 is yes
+ * and for comparisons:
+ *   "query_<i>"  queries after layer i of QLLaMA, "query" after the last norm
+ *                                                  [count, query_tokens, text_hidden_size]
+ *   "text_<i>"   tokens after layer i, "text_rows" after the last norm, packed
+ *                                                  [tokens of all texts, text_hidden_size]
+ *   "text_last"  the last token of a text after the last norm [texts, text_hidden_size]
+ * Only the stages that the requested taps need are run; images and texts of a call pass the shared
+ * layers together. */
 typedef struct ivl_output {
     const char *tap;
     float *data;     /* the caller's, room for `capacity` floats */
     size_t capacity; /* in floats */
-    int dims[3];     /* filled: count, tokens, width; tokens 1 for vectors */
+    int dims[3];     /* filled: rows, tokens, width; tokens 1 for vectors */
 } ivl_output;
 
 /* Runs the model on a batch of any size (split into passes of the plan's batch). Results do not
@@ -295,7 +313,7 @@ typedef struct ivl_output {
 IVL_API ivl_status ivl_run(ivl_session *session, const ivl_inputs *inputs, ivl_output *outputs,
                            size_t n_outputs, ivl_error *error);
 
-#define IVL_MAX_STAGES 16
+#define IVL_MAX_STAGES 32
 
 /* What the session has done since it was opened. */
 typedef struct ivl_stats {
@@ -315,6 +333,7 @@ typedef struct ivl_stats {
     int n_stages; /* seconds by stage, with profiling */
     char stage_names[IVL_MAX_STAGES][24];
     double stage_seconds[IVL_MAX_STAGES];
+    uint64_t texts;
 } ivl_stats;
 
 IVL_API void ivl_session_get_stats(const ivl_session *session, ivl_stats *stats);

@@ -232,6 +232,11 @@ static ivl_status make_stages(ivl_model *model, ivl_error *error)
     add_mode(model, "vit");
     if (architecture == IVL__ARCH_14B || architecture == IVL__ARCH_C_13B) {
         IVL__TRY(ivl__clip_stages_make(&model->config, w ? w->clip : NULL, &model->clip, error));
+        add_mode(model, "c");
+        if (architecture == IVL__ARCH_14B) {
+            add_mode(model, "g");
+        }
+        add_mode(model, "text");
     }
     return IVL_OK;
 }

@@ -141,9 +141,11 @@ static void fill_pictures(uint8_t *rgb, size_t n)
 }
 
 /* Everything a run needs except the weights of its stages, which come stage by stage. */
-static ivl_status place(ivl__trial *t, ivl__vit *v, const ivl__vit_stages *stages,
-                        const uint8_t *rgb, ivl_error *error)
+static ivl_status place(ivl__trial *t, ivl__compute *run, ivl__vit *v,
+                        const ivl__vit_stages *stages, const uint8_t *rgb, ivl_error *error)
 {
+    ivl__gemm_shape shapes[IVL__GEMM_MAX_CHOICES];
+    int n;
     const int32_t offsets[IMAGES + 1] = {0, v->sizes.tokens, 2 * v->sizes.tokens};
     ivl__span vectors, at_offsets, pixels, rows, normed, wide;
 
@@ -159,10 +161,12 @@ static ivl_status place(ivl__trial *t, ivl__vit *v, const ivl__vit_stages *stage
     v->offsets = at_offsets.mem;
     v->pixels = pixels.mem;
     v->rows = rows.mem;
-    v->normed = normed.mem;
-    v->wide = wide.mem;
+    run->normed = normed.mem;
+    run->wide = wide.mem;
+    n = ivl__vit_gemm_shapes(stages, shapes, 0);
     return ivl__gemm_reserve(
-        v->gemm, (size_t)ivl__vit_gemm_scratch(stages, v->gemm, IMAGES * v->sizes.tokens), error);
+        run->gemm, (size_t)ivl__gemm_scratch_of(shapes, n, run->gemm, IMAGES * v->sizes.tokens),
+        error);
 }
 
 static ivl_status run_stage(ivl__trial *t, ivl__vit *v, const ivl__vit_stages *stages, int stage,
@@ -235,12 +239,13 @@ static ivl_status reference_stage(const ivl__vit_reference *r, const ivl__vit *v
     return IVL_OK;
 }
 
-static ivl_status compare_stages(ivl__trial *t, ivl__vit *v, const ivl__vit_stages *stages,
-                                 const ivl__vit_reference *r, comparison *c, ivl_error *error)
+static ivl_status compare_stages(ivl__trial *t, ivl__compute *run, ivl__vit *v,
+                                 const ivl__vit_stages *stages, const ivl__vit_reference *r,
+                                 comparison *c, ivl_error *error)
 {
     const size_t n = (size_t)IMAGES * (size_t)r->tokens * (size_t)r->config->hidden;
 
-    IVL__TRY(place(t, v, stages, c->rgb, error));
+    IVL__TRY(place(t, run, v, stages, c->rgb, error));
     for (int stage = 0; stage < stages->list.n_stages; stage++) {
         IVL__TRY(run_stage(t, v, stages, stage, error));
         IVL__TRY(ivl__trial_download(t, (ivl__span){v->rows, 0}, IVL_F32, n, c->got, error));
@@ -256,24 +261,21 @@ static ivl_status compare_stages(ivl__trial *t, ivl__vit *v, const ivl__vit_stag
 static ivl_status run_tiny(ivl__trial *t, const tiny_model *m, ivl__gemm *gemm, ivl_error *error)
 {
     const int side = m->config.image;
-    ivl__vit v = {.device = t->device,
-                  .gemm = gemm,
-                  .act = ivl__gemm_input_type(gemm),
-                  .width = side,
-                  .height = side};
-    ivl__vit_reference r = {.config = &m->config, .weights = &m->weights, .act = v.act};
+    ivl__compute run = {.device = t->device, .gemm = gemm, .act = ivl__gemm_input_type(gemm)};
+    ivl__vit v = {.run = &run, .width = side, .height = side};
+    ivl__vit_reference r = {.config = &m->config, .weights = &m->weights, .act = run.act};
     ivl__vit_stages *stages = NULL;
     comparison c = {0};
     ivl_status status;
 
     memcpy(v.mean, mean, sizeof mean);
     memcpy(v.std, deviation, sizeof deviation);
-    IVL__TRY(ivl__vit_sizes_for(&m->config, side, side, false, v.act, &v.sizes, error));
+    IVL__TRY(ivl__vit_sizes_for(&m->config, side, side, false, run.act, &v.sizes, error));
     IVL__TRY(ivl__vit_stages_make(&m->config, &m->weights, &stages, error));
     v.stages = stages;
     r.tokens = v.sizes.tokens;
     status = allocate(&c, &v.sizes, m->config.hidden)
-                 ? compare_stages(t, &v, stages, &r, &c, error)
+                 ? compare_stages(t, &run, &v, stages, &r, &c, error)
                  : ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the self-test");
     release(&c);
     ivl__vit_stages_free(stages);

@@ -7,10 +7,8 @@
 #ifndef IVL_MODEL_VIT_H
 #define IVL_MODEL_VIT_H
 
+#include "model/compute.h"
 #include "model/vit_stages.h"
-#include "runtime/gemm.h"
-#include "runtime/ops.h"
-#include "runtime/tuning.h"
 
 /* Device bytes the forward pass needs, for the plan. */
 typedef struct ivl__vit_sizes {
@@ -25,19 +23,13 @@ typedef struct ivl__vit_sizes {
 ivl_status ivl__vit_sizes_for(const ivl__vit_config *config, int width, int height,
                               bool normalized_pixels, ivl_dtype act, ivl__vit_sizes *sizes,
                               ivl_error *error);
-/* The weight matrices of the model, each shape and type once; at most IVL__GEMM_MAX_CHOICES. The
- * answer is their number. */
+/* Adds the weight matrices of the tower to shapes, each shape and type once; at most
+ * IVL__GEMM_MAX_CHOICES. The answer is their new number. */
 int ivl__vit_gemm_shapes(const ivl__vit_stages *stages,
-                         ivl__gemm_shape shapes[IVL__GEMM_MAX_CHOICES]);
-/* The scratch of the largest product of the model at this many rows. */
-uint64_t ivl__vit_gemm_scratch(const ivl__vit_stages *stages, const ivl__gemm *gemm, int rows);
-
+                         ivl__gemm_shape shapes[IVL__GEMM_MAX_CHOICES], int n);
 /* Buffers and operands of a run; everything on the device is owned by the session. */
 typedef struct ivl__vit {
-    ivl__device *device;
-    ivl__gemm *gemm;
-    ivl_dtype act;         /* what products take: fp32, or the 16-bit type of the unit */
-    const char *attention; /* variant, NULL: by the device */
+    const ivl__compute *run; /* normed [sub_batch * tokens, C], wide [.., max(3C f32, F act)] */
     const ivl__vit_stages *stages;
     ivl__vit_sizes sizes;
     cl_mem vectors;
@@ -45,8 +37,6 @@ typedef struct ivl__vit {
     cl_mem offsets;     /* int32 [sub_batch + 1]: 0, tokens, 2 tokens, ... */
     cl_mem pixels;      /* [batch, ...] */
     cl_mem rows;        /* [batch, tokens, C] f32: the residual stream */
-    cl_mem normed;      /* [sub_batch * tokens, C] act */
-    cl_mem wide;        /* [sub_batch * tokens, max(3C f32, F act)] */
     bool normalized_pixels;
     int width, height;
     float mean[3], std[3];

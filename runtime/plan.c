@@ -122,13 +122,10 @@ static uint64_t minimum_budget(const ivl__plan_request *r)
 
 /* ---- batch ------------------------------------------------------------------------------- */
 
-static int wanted_batch(const ivl__plan_request *r, ivl__residency_kind kind)
+static int usual_batch(const ivl__plan_request *r, ivl__residency_kind kind)
 {
     uint64_t weights = sum_of(r->stage_bytes, r->n_stages);
 
-    if (r->batch > 0) {
-        return r->batch;
-    }
     switch (kind) {
     case IVL__MAPPED:
         /* A file that does not stay in memory is read from the disk on every pass. */
@@ -138,6 +135,14 @@ static int wanted_batch(const ivl__plan_request *r, ivl__residency_kind kind)
     case IVL__AUTO: break;
     }
     return BATCH_STREAM;
+}
+
+static int wanted_batch(const ivl__plan_request *r, ivl__residency_kind kind)
+{
+    if (r->batch > 0) {
+        return r->batch;
+    }
+    return usual_batch(r, kind) * (r->batch_scale > 0 ? r->batch_scale : 1);
 }
 
 /* The largest batch up to the wish that fits with sub-batches of one; one image does. */

@@ -42,8 +42,9 @@ typedef struct ivl__plan_request {
     int tokens;             /* rows of one image */
     /* The wishes. */
     ivl__residency_kind residency;
-    int batch;     /* 0: chosen here */
-    int sub_batch; /* the largest; 0: chosen here */
+    int batch;       /* 0: chosen here */
+    int batch_scale; /* items that count as one in a batch chosen here; 0: 1 */
+    int sub_batch;   /* the largest; 0: chosen here */
     /* The device. */
     bool cpu, unified;
     bool budget_given; /* by the user: then AUTO respects it even where mapping is possible */

@@ -110,7 +110,7 @@ static void last_block_agrees(void **state)
         compare(&(ivl__vit_reference){.config = &model->config.vit,
                                       .weights = model->weights->vit,
                                       .tokens = session->vit.sizes.tokens,
-                                      .act = session->vit.act},
+                                      .act = session->compute.act},
                 layers - 1, before, after);
         ivl__free(before);
         ivl__free(after);
