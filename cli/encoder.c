@@ -24,13 +24,16 @@ struct cli_encoder {
 
 /* ---- progress and stopping --------------------------------------------------------------- */
 
-/* By the pace of the stages so far. Before the first one ends there is no pace yet. */
+/* By the pace of the stages so far. Before the first one ends there is no pace yet; before the
+ * first batch there is nothing to finish. */
 static bool ends_soon(const cli_encoder *e)
 {
     double spent = ivl__now() - e->batch_started;
 
-    return e->stages_done == 0 ||
-           spent / e->stages_done * (e->stages_total - e->stages_done) <= FINISH_SECONDS;
+    if (e->stages_done == 0) {
+        return e->batch_started > 0.0;
+    }
+    return spent / e->stages_done * (e->stages_total - e->stages_done) <= FINISH_SECONDS;
 }
 
 static int at_stage(void *user, const char *stage, int done, int total)

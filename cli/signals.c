@@ -2,6 +2,7 @@
 #include "cli/signals.h"
 
 #include "cli/message.h"
+#include "runtime/os.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -30,7 +31,9 @@ static int code_of(int number)
     return number == SIGINT ? CLI_INTERRUPTED : CLI_TERMINATED;
 }
 
-/* From a signal handler: no lock, no allocation. Whatever line is on the screen stays there. */
+/* Perhaps from a signal handler: no lock, no allocation. Whatever line is on the screen stays
+ * there.
+ */
 static void write_line(const char *text)
 {
     static const char plain[] = "\ninternvl: ";
@@ -78,6 +81,45 @@ static void on_bus(int number, siginfo_t *info, void *context)
     }
 }
 
+static sigset_t stop_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    return set;
+}
+
+static void *wait_for_stops(void *user)
+{
+    sigset_t set = stop_signals();
+    int number;
+
+    (void)user;
+    while (sigwait(&set, &number) == 0) {
+        on_stop(number);
+    }
+    return NULL;
+}
+
+/* A thread of ours takes the requests, and they are blocked in all others and in the programs that
+ * drivers start. While LLVM compiles a kernel it has handlers of its own, which remove the files
+ * that it works on and then call ours; and a terminal sends Ctrl-C to a driver's linker as well. In
+ * both cases the kernel would fail to build. */
+static void take_stops_in_a_thread(void)
+{
+    ivl__thread thread;
+    sigset_t set = stop_signals();
+    sigset_t before;
+
+    if (pthread_sigmask(SIG_BLOCK, &set, &before) == 0 &&
+        ivl__thread_start(&thread, wait_for_stops, NULL, NULL) != IVL_OK) {
+        /* The handlers do, but for the time of a compilation. */
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+}
+
 void cli_signals_begin(void)
 {
     struct sigaction action;
@@ -95,6 +137,7 @@ void cli_signals_begin(void)
     action.sa_sigaction = on_bus;
     action.sa_flags = SA_SIGINFO;
     sigaction(SIGBUS, &action, NULL);
+    take_stops_in_a_thread();
 }
 
 int cli_stop_requests(void)

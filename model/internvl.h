@@ -183,8 +183,9 @@ typedef enum ivl_precision_choice {
     IVL_PRECISION_FAST = 2
 } ivl_precision_choice;
 
-/* Called between stages: what is being done, and how far ("block 12", 13 of 50). A non-zero answer
- * cancels the call at once with IVL_CANCELLED. */
+/* Called between stages: what is being done, and how far ("block 12", 13 of 50; "start-up", 0 of 0
+ * while a session is opened and kernels are tested or measured). A non-zero answer cancels the call
+ * at once with IVL_CANCELLED. */
 typedef int ivl_progress_fn(void *user, const char *stage, int done, int total);
 
 /* One finished command of the device, for a timeline. Seconds on the monotonic clock. Strings live

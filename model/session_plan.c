@@ -252,12 +252,22 @@ static ivl_status tune(ivl_session *s, bool measure, ivl_error *error)
     return ivl__gemm_tune(&s->gemm, &request, error);
 }
 
+/* There are no stages yet to tell of: 0 of 0. */
+static bool stop_asked(void *user)
+{
+    const ivl_session_options *o = user;
+
+    return o->progress && o->progress(o->progress_user, "start-up", 0, 0) != 0;
+}
+
 ivl_status ivl__session_open_device(ivl_session *s, bool measure, ivl_error *error)
 {
     ivl__device_info info;
     const ivl__device_options options = {.cache_dir = s->options.cache_dir,
                                          .kernel_dir = s->options.kernel_dir,
-                                         .profiling = s->options.profiling || s->options.trace};
+                                         .profiling = s->options.profiling || s->options.trace,
+                                         .stop = stop_asked,
+                                         .stop_user = &s->options};
 
     IVL__TRY(ivl__session_pick_device(&s->options, &info, error));
     IVL__TRY(ivl__device_open(&info, &options, &s->device, error));

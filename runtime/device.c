@@ -204,6 +204,11 @@ ivl_status ivl__device_open(const ivl__device_info *info, const ivl__device_opti
     return IVL_OK;
 }
 
+bool ivl__device_stopped(const ivl__device *device)
+{
+    return device->options.stop && device->options.stop(device->options.stop_user);
+}
+
 void ivl__device_close(ivl__device *device)
 {
     if (!device) {

@@ -73,6 +73,10 @@ typedef struct ivl__device_options {
     const char *kernel_dir; /* developers: read cl/ from here instead of the embedded copy; NULL */
     bool profiling;
     bool skip_self_test; /* the caller runs it itself */
+    /* Asked between the parts of a first use (self-tests, measurements), which may take a minute;
+     * true ends it with IVL_CANCELLED. NULL: nobody asks. */
+    bool (*stop)(void *user);
+    void *stop_user;
 } ivl__device_options;
 
 struct ivl__programs;
@@ -95,5 +99,6 @@ typedef struct ivl__device {
 ivl_status ivl__device_open(const ivl__device_info *info, const ivl__device_options *options,
                             ivl__device **out, ivl_error *error);
 void ivl__device_close(ivl__device *device);
+bool ivl__device_stopped(const ivl__device *device);
 
 #endif

@@ -117,6 +117,20 @@ static ivl_status list_platform(cl_platform_id platform, ivl__device_info **list
     return status;
 }
 
+/* Drivers hide devices that they cannot use: it is not always a package that is missing. */
+static void log_empty(const cl_platform_id *platforms, cl_uint n)
+{
+    for (cl_uint i = 0; i < n; i++) {
+        char name[128];
+
+        ivl__cl_platform_text(platforms[i], CL_PLATFORM_NAME, name, sizeof name);
+        ivl__log(IVL_LOG_INFO,
+                 "OpenCL platform '%s' offers no device here; a driver says so too when it may not "
+                 "open the device, or cannot write its cache below $HOME",
+                 name);
+    }
+}
+
 ivl_status ivl__device_list(ivl__device_info **list, size_t *count, ivl_error *error)
 {
     ivl__device_info *found = NULL;
@@ -136,6 +150,9 @@ ivl_status ivl__device_list(ivl__device_info **list, size_t *count, ivl_error *e
         } else if (one != IVL_OK) {
             ivl__log(IVL_LOG_WARNING, "an OpenCL platform is left out: %s", detail.message);
         }
+    }
+    if (status == IVL_OK && n && !used) {
+        log_empty(platforms, n);
     }
     ivl__free(platforms);
     if (status != IVL_OK) {

@@ -167,6 +167,10 @@ ivl_status ivl__selftest_at_open(ivl__device *device, ivl_error *error)
             ivl__log(IVL_LOG_INFO, "first use of %s (driver %s): testing its kernels",
                      device->info.name, device->info.driver);
         }
+        if (ivl__device_stopped(device)) {
+            status = ivl__fail(error, IVL_CANCELLED, "cancelled before self-test %s", test->name);
+            break;
+        }
         status = run_one(device, test, &result, &detail);
         if (status == IVL_OUT_OF_MEMORY) {
             status = ivl__fail(error, status, "self-test %s: %s", test->name, detail.message);

@@ -311,6 +311,9 @@ static int measure_missing(ivl__gemm *gemm, const ivl__tuning_request *r,
             ivl__log(IVL_LOG_INFO, "first use of this model's matrices on %s: measuring (%.0f s)",
                      gemm->device->info.name, box);
         }
+        if (ivl__device_stopped(gemm->device)) {
+            break;
+        }
         if (ivl__now() < deadline && measure_shape(gemm, s, candidates, n, deadline, &entry) &&
             ivl__tuning_set(table, &entry)) {
             measured++;
@@ -466,6 +469,10 @@ ivl_status ivl__gemm_tune(ivl__gemm *gemm, const ivl__tuning_request *request, i
         status = use_pinned(gemm, request, table, key, error);
     } else {
         use_kept(gemm, request, table, key);
+        /* What was measured before is kept. */
+        status = ivl__device_stopped(gemm->device)
+                     ? ivl__fail(error, IVL_CANCELLED, "cancelled while measuring")
+                     : IVL_OK;
     }
     ivl__free(table);
     return status;

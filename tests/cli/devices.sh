@@ -20,6 +20,16 @@ expect_code 5
 
 # ---- what is there
 need_device
+# A platform without devices (PoCL, where all its devices are told to stay away) is named.
+if [ "$("$internvl" devices --json -q | jq -r '[.[].platform] | unique | join(",")')" = 'Portable Computing Language' ]; then
+    last='devices of a platform that has none'
+    code=0
+    POCL_DEVICES=none "$internvl" devices --json >"$out" 2>"$err" </dev/null || code=$?
+    expect_code 5
+    expect_that 'stdout is not []' [ "$(cat "$out")" = '[]' ]
+    expect_stderr "OpenCL platform 'Portable Computing Language' offers no device here"
+    expect_stderr 'error: no OpenCL device found; install'
+fi
 expect_exit 0 devices --json
 expect_json 'type == "array" and length > 0'
 expect_json 'all(.[]; has("index", "platform", "name", "vendor", "driver", "type", "pci", "uuid",

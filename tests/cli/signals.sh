@@ -63,3 +63,19 @@ expect_that 'one request that came twice killed it' alive
 send INT
 finish_it
 expect_code 130
+
+# While a driver compiles: LLVM has handlers of its own, and a linker may run in our group of processes.
+need_device
+for when in 0.05 0.1 0.2 0.4 0.8; do
+    for name in INT TERM; do
+        last="embed while kernels are compiled, SIG$name after $when s"
+        rm -rf "$tmp/cache"
+        mkdir "$tmp/cache"
+        code=0
+        # The signal goes to the whole group, as from a terminal.
+        POCL_CACHE_DIR=$tmp/cache timeout --preserve-status -s "$name" "$when" \
+            "$internvl" embed golden/vit_rms ../docs/samples -o "$tmp/s.npy" --cache-dir "$tmp/cache" --force >"$out" 2>"$err" </dev/null || code=$?
+        expect_that "exit code $code" [ "$code" = "$([ $name = INT ] && echo 130 || echo 143)" ]
+        expect_no_stderr error
+    done
+done

@@ -494,6 +494,7 @@ static void normalized_pixels(void **state)
 
 typedef struct watcher {
     int calls, stop_at, total;
+    bool stop_opening;
     char last[64];
 } watcher;
 
@@ -501,6 +502,11 @@ static int watch(void *user, const char *stage, int done, int total)
 {
     watcher *w = user;
 
+    if (total == 0) {
+        /* A session is being opened. */
+        assert_string_equal(stage, "start-up");
+        return w->stop_opening;
+    }
     assert_int_equal(done, w->calls % total);
     w->total = total;
     snprintf(w->last, sizeof w->last, "%s", stage);
@@ -546,6 +552,23 @@ static void progress_and_cancelling(void **state)
         golden_outputs_free(&want);
         ivl_session_free(session);
     }
+}
+
+/* Without a cache folder every opening is a first use. */
+static void opening_can_be_cancelled(void **state)
+{
+    ivl_session_options options = golden_options();
+    watcher w = {.stop_at = -1, .stop_opening = true};
+    ivl_session *session = NULL;
+    ivl_error error = {0};
+
+    (void)state;
+    options.cache_dir = NULL;
+    options.progress = watch;
+    options.progress_user = &w;
+    assert_fails(ivl_session_open(model, &options, &session, &error), IVL_CANCELLED, error,
+                 "cancelled before self-test");
+    assert_null(session);
 }
 
 static void wrong_calls(void **state)
@@ -666,12 +689,19 @@ static void plan_of_geometry(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equal_bits),        cmocka_unit_test(taps_alone),
-        cmocka_unit_test(mean_of_patches),   cmocka_unit_test(counts),
-        cmocka_unit_test(budgets),           cmocka_unit_test(budget_by_share),
-        cmocka_unit_test(changing_sizes),    cmocka_unit_test(sizes_and_budgets),
-        cmocka_unit_test(normalized_pixels), cmocka_unit_test(progress_and_cancelling),
-        cmocka_unit_test(wrong_calls),       cmocka_unit_test(plan_of_geometry),
+        cmocka_unit_test(equal_bits),
+        cmocka_unit_test(taps_alone),
+        cmocka_unit_test(mean_of_patches),
+        cmocka_unit_test(counts),
+        cmocka_unit_test(budgets),
+        cmocka_unit_test(budget_by_share),
+        cmocka_unit_test(changing_sizes),
+        cmocka_unit_test(sizes_and_budgets),
+        cmocka_unit_test(normalized_pixels),
+        cmocka_unit_test(progress_and_cancelling),
+        cmocka_unit_test(opening_can_be_cancelled),
+        cmocka_unit_test(wrong_calls),
+        cmocka_unit_test(plan_of_geometry),
         cmocka_unit_test(pinned_tuning),
     };
 

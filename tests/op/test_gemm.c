@@ -407,26 +407,29 @@ static void check_epilogues(ivl__gemm *gemm)
     printf("%s: epilogues: largest error %.3f of its bound\n", gemm->backend->name, worst);
 }
 
+/* `x @ P` and its like: odd sizes, few columns, one row, sums over more than a packed panel. */
 static void check_layouts(ivl__gemm *gemm)
 {
     static const ivl__gemm_layout layouts[2] = {IVL__GEMM_NN, IVL__GEMM_TN};
+    static const int32_t shapes[][3] = {{5, 6, 20}, {67, 93, 51}, {1, 2, 65}, {3, 70, 1061}};
+    const size_t n = test_tiny() ? 1 : sizeof shapes / sizeof shapes[0];
 
-    for (size_t l = 0; l < 2; l++) {
-        for (size_t t = 0; t < 3; t++) {
-            problem p = {.m = test_tiny() ? 5 : 67,
-                         .n = test_tiny() ? 6 : 93,
-                         .k = test_tiny() ? 20 : 51,
-                         .layout = layouts[l],
-                         .w_type = types[t],
-                         .y_type = types[t],
-                         .epilogue = t == 0 ? IVL__EPILOGUE_RESIDUAL : IVL__EPILOGUE_BIAS,
-                         .bias = t != 1,
-                         .scale = t == 0,
-                         .tiles = 1,
-                         .shift = t};
+    for (size_t i = 0; i < 6 * n; i++) {
+        const size_t s = i % n;
+        const size_t t = i / n % 3;
+        const problem p = {.m = shapes[s][0],
+                           .n = shapes[s][1],
+                           .k = shapes[s][2],
+                           .layout = layouts[i / n / 3],
+                           .w_type = types[t],
+                           .y_type = types[t],
+                           .epilogue = t == 0 ? IVL__EPILOGUE_RESIDUAL : IVL__EPILOGUE_BIAS,
+                           .bias = t != 1,
+                           .scale = t == 0,
+                           .tiles = 1,
+                           .shift = t};
 
-            (void)check_problem(gemm, &p);
-        }
+        (void)check_problem(gemm, &p);
     }
 }
 
