@@ -287,29 +287,6 @@ static ivl_status open_columns(gemm_bench *b, bool clblast, const char *tile, iv
     return status == IVL_OK ? bench_peak_open(b->device, &b->peak, error) : status;
 }
 
-static ivl_status open_device(gemm_bench *b, const char *selector, const char *kernels,
-                              ivl_error *error)
-{
-    const ivl__device_options options = {.skip_self_test = true, .kernel_dir = kernels};
-    ivl__device_info *list = NULL;
-    size_t count = 0, picked_count = 0;
-    int *picked;
-    ivl_status status = ivl__device_list(&list, &count, error);
-
-    if (status != IVL_OK) {
-        return status;
-    }
-    picked = ivl__calloc(count + 1, sizeof *picked);
-    status = picked ? ivl__device_select(list, count, &selector, 1, picked, &picked_count, error)
-                    : ivl__fail(error, IVL_OUT_OF_MEMORY, "no memory for devices");
-    if (status == IVL_OK) {
-        status = ivl__device_open(&list[picked[0]], &options, &b->device, error);
-    }
-    ivl__free(picked);
-    ivl__free(list);
-    return status;
-}
-
 static ivl_status run_all(gemm_bench *b, int32_t only_rows, int only_shape, ivl_error *error)
 {
     static const int32_t rows[2] = {257, 1025};
@@ -378,7 +355,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_gemm: runs 1 .. %d, rows up to 65536, shape 0 .. 3\n", MAX_RUNS);
         return 2;
     }
-    status = open_device(&b, selector, kernels, &error);
+    status = bench_open_device(selector, kernels, &b.device, &error);
     if (status == IVL_OK) {
         status = open_columns(&b, clblast, tile, &error);
     }

@@ -1,8 +1,10 @@
-/* peak.cl - yardsticks: what the processor's multiply-add units do on registers alone.
+/* peak.cl - yardsticks: what the processor's multiply-add units do on registers alone, and how fast it reads.
  *
  * An item (local size 1) runs `turns` (< 65,536) rounds over 24 independent vectors of 16 floats:
  * 24 * 16 * 2 flops a round by fma, twice that by vdpbf16ps (-DBF16_DOT=1; the host has checked
  * caps.x86_bf16_dot). out [items] fp32 keeps the work alive. Used by benchmarks only.
+ *
+ * read_all: each item (local size 1) sums up `turns` (< 65,536) pieces of 64 floats, one behind the other.
  */
 #ifndef BF16_DOT
 #define BF16_DOT 0
@@ -37,4 +39,21 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void peak(__global float
     }
     EACH_24(FINISH)
     out[get_global_id(0)] = total.s0 + total.s7 + total.sf;
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void read_all(__global const float *data,
+                                                                      __global float *out, int turns)
+{
+    float16 a = (float16)(0.0f), b = a, c = a, d = a;
+
+    data += get_global_id(0) * (size_t)turns * 64;
+    for (int t = 0; t < turns; t++) {
+        a += vload16(0, data);
+        b += vload16(1, data);
+        c += vload16(2, data);
+        d += vload16(3, data);
+        data += 64;
+    }
+    a += b + c + d;
+    out[get_global_id(0)] = a.s0 + a.s7 + a.sf;
 }

@@ -25,14 +25,17 @@
 #define SLOTS 2
 #define PAGE  ((uintptr_t)IVL__VIEW_ALIGN)
 
-/* A chunk is large enough for its launches not to count, and its scores stay small beside it. */
-#define CHUNK_BYTES   ((uint64_t)64 << 20)
-#define SCORE_BYTES   ((uint64_t)128 << 20)
-#define MOST_CHUNK    ((uint64_t)1 << 19) /* rows; fewer than a part of topk may have */
-#define MOST_QUERIES  1024                /* of a pass */
-#define MOST_PARTS    64
-#define MOST_KEYS     ((uint64_t)1 << 20) /* of one query's parts */
-#define MOST_SEARCHES 64
+/* A chunk is large enough for its launches not to count. On CPUs its scores stay in a cache until
+ * the best are taken from them: chunks of 128 MiB of scores were a twentieth slower. */
+#define CHUNK_BYTES     ((uint64_t)64 << 20)
+#define SCORE_BYTES     ((uint64_t)128 << 20)
+#define CPU_SCORE_BYTES ((uint64_t)16 << 20)
+#define CHUNK_STEP      256 /* rows; whole tiles of every backend, evenly shared out */
+#define MOST_CHUNK      ((uint64_t)1 << 19) /* rows; fewer than a part of topk may have */
+#define MOST_QUERIES    1024                /* of a pass */
+#define MOST_PARTS      64
+#define MOST_KEYS       ((uint64_t)1 << 20) /* of one query's parts */
+#define MOST_SEARCHES   64
 
 typedef struct chunk_slot {
     cl_mem rows;   /* a buffer of its own, or a view of the chunk it holds */
@@ -272,13 +275,15 @@ static bool fits(const ivl_search *s, uint64_t *need)
 /* Passes of as many queries, and chunks of as many rows, as there is room for. */
 static ivl_status plan(ivl_search *s, int n, int k, ivl_error *error)
 {
+    const uint64_t scores = s->device->caps.cpu ? CPU_SCORE_BYTES : SCORE_BYTES;
     uint64_t need = 0;
 
     s->k = k;
     for (s->queries = n < MOST_QUERIES ? n : MOST_QUERIES;; s->queries = (s->queries + 1) / 2) {
         choose_parts(s);
         s->chunk = least(s->vectors.rows, least(MOST_CHUNK, CHUNK_BYTES / s->row_bytes));
-        s->chunk = least(s->chunk, SCORE_BYTES / sizeof(float) / (uint64_t)s->queries);
+        s->chunk = least(s->chunk, scores / sizeof(float) / (uint64_t)s->queries);
+        s->chunk -= s->chunk > CHUNK_STEP ? s->chunk % CHUNK_STEP : 0;
         while (s->chunk > 16 && !fits(s, &need)) {
             s->chunk /= 2;
         }
