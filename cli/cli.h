@@ -68,8 +68,8 @@ int cli_close_stdout(int code);
 
 /* ---- signals (signals.c) ------------------------------------------------------------------- */
 
-/* Installed by main: SIGINT and SIGTERM are counted by a thread, SIGBUS goes to ivl_handle_sigbus, SIGPIPE
- * and SIGXFSZ are ignored (writes fail instead). */
+/* Installed by main: SIGINT and SIGTERM are counted by a thread, SIGBUS goes to ivl_handle_sigbus,
+ * SIGPIPE and SIGXFSZ are ignored (writes fail instead). */
 /* How often the user asked to stop: 0, 1 (finish the batch if that is soon), 2 and more (at once).
  */
 int cli_stop_requests(void);
