@@ -1,21 +1,9 @@
 # `internvl embed`: numbers, forms of the output, options, statistics.
-# shellcheck shell=bash disable=SC2034,SC2154
+# shellcheck shell=bash disable=SC1091,SC2034,SC2154
 need_device
+. cli/arrays.sh
 model=golden/vit_rms
 samples=../docs/samples
-
-# The header of a .npy file, and its float32 values one a line.
-header() { head -c 192 "$1" | tr -d '\0' | grep -ao '{.*}'; }
-values() { od -An -v -tf4 -w4 -j "$(($(od -An -tu2 -j8 -N2 "$1") + 10))" "$1"; }
-# close_to A B BOUND: as many values, and the largest difference is within the bound.
-close_to() {
-    paste <(values "$1") <(values "$2") | awk -v bound="$3" '
-        NF != 2 { bad = 1 }
-        { d = $1 - $2; if (d < 0) d = -d; if (!(d <= bound)) bad = 1; n++ }
-        END { exit bad || !n }'
-}
-# What fp32 on another order of sums may differ by; the rule of `verify`.
-bound_of() { jq -r ".$2 | [8 * .max_abs_err, 4e-6 * .rms] | max" "$1/fp64_errors.json"; }
 
 # ---- numbers
 expect_exit 0 embed $model $model/pixel_values.npy -o "$tmp/a.npy" --precision exact

@@ -1,7 +1,8 @@
 # Runs of `internvl embed` that end early: what was finished stays, and the rerun gives the bytes of
 # a run that was not disturbed.
-# shellcheck shell=bash disable=SC2034,SC2154
+# shellcheck shell=bash disable=SC1091,SC2034,SC2154
 need_device
+. cli/interrupted.sh
 model=golden/vit_rms
 for i in $(seq 30); do echo ../docs/samples/coffee.jpg; echo ../docs/samples/nosuchfile.jpg; echo golden/resize/input/gradient.png; done >"$tmp/list"
 total=90
@@ -9,41 +10,10 @@ batch=4
 run embed $model @"$tmp/list" -o "$tmp/whole.npy" --batch $batch -q
 expect_code 3
 
-# begin OUT ARGUMENTS...: a run in the background that has 40 paths and waits for more; returns when
-# some rows are saved. Its process is $pid.
-begin() {
-    local output=$1
-    shift
-    rm -f "$tmp/fifo"
-    mkfifo "$tmp/fifo"
-    "$internvl" embed "$@" - -o "$output" --batch $batch <"$tmp/fifo" >"$out" 2>"$err" &
-    pid=$!
-    exec 9>"$tmp/fifo"
-    head -n 40 "$tmp/list" >&9
-    for _ in $(seq 200); do
-        saved "$output" && return
-        sleep 0.05
-    done
-    expect_that 'rows are saved within 10 s' false
-}
-saved() { [ "$(cat "$(dirname "$1")/$(basename "$1" .npy)".jsonl.part 2>/dev/null | wc -l)" -ge 16 ]; }
-# finish: its exit code is in $code.
-finish() {
-    code=0
-    wait "$pid" || code=$?
-    exec 9>&-
-}
-same_as_whole() {
-    local file
-    for file in npy jsonl errors.jsonl; do
-        cmp -s "$tmp/whole.$file" "$tmp/$1.$file" || return 1
-    done
-}
-
 # ---- kill -9: nothing under the final name, at most one batch again, the same bytes
-begin "$tmp/killed.npy" $model
+begin "$tmp/killed.npy" $model -
 kill -9 "$pid"
-finish 2>/dev/null
+finish_run 2>/dev/null
 last='a run killed by SIGKILL'
 expect_code 137
 expect_no_file "$tmp/killed.npy"
@@ -56,9 +26,9 @@ expect_that "at most one batch is computed again" \
 
 # ---- one signal: the batch is finished, 130 or 143
 for signal in INT TERM; do
-    begin "$tmp/$signal.npy" $model
+    begin "$tmp/$signal.npy" $model -
     kill -$signal "$pid"
-    finish
+    finish_run
     last="a run that got SIG$signal"
     expect_code "$([ $signal = INT ] && echo 130 || echo 143)"
     expect_stderr 'rows of this run are saved'
@@ -69,9 +39,9 @@ done
 
 # ---- a pinned tuning goes on as well: it names the backends itself
 echo 'internvl-tuning 1' >"$tmp/pinned.txt"
-begin "$tmp/pinned.npy" $model --tuning "$tmp/pinned.txt"
+begin "$tmp/pinned.npy" $model - --tuning "$tmp/pinned.txt"
 kill -9 "$pid"
-finish 2>/dev/null
+finish_run 2>/dev/null
 expect_exit 3 embed $model @"$tmp/list" -o "$tmp/pinned.npy" --batch $batch --tuning "$tmp/pinned.txt"
 expect_that 'with a pinned tuning the bytes are those of one run' same_as_whole pinned
 
@@ -88,7 +58,7 @@ expect_one_error 'coffee.jpg'
 for how in cut rewritten; do
     cp -r $model "$tmp/model_$how"
     chmod -R u+w "$tmp/model_$how"
-    begin "$tmp/$how.npy" "$tmp/model_$how"
+    begin "$tmp/$how.npy" "$tmp/model_$how" -
     if [ $how = cut ]; then
         truncate -s 100000 "$tmp/model_$how/model.safetensors"
     else
@@ -96,7 +66,7 @@ for how in cut rewritten; do
     fi
     tail -n +41 "$tmp/list" >&9
     exec 9>&-
-    finish
+    finish_run
     last="a run whose checkpoint was $how"
     expect_code 4
     expect_stderr 'error: .*model.safetensors'
@@ -149,13 +119,13 @@ wait
 for folder in img_emb metadata errors; do
     expect_that "$folder of shards" diff -rq "$tmp/single/$folder" "$tmp/shared/$folder"
 done
-expect_exit 0 merge "$tmp/shared/" -o "$tmp/merged.npy"
+expect_exit 3 merge "$tmp/shared/" -o "$tmp/merged.npy"
 expect_that 'the merge of shards is one run' same_as_whole merged
 
 # ---- numerics: a resumed run uses what was recorded; --same-numerics refuses others
-begin "$tmp/exact.npy" $model --precision exact
+begin "$tmp/exact.npy" $model - --precision exact
 kill -9 "$pid"
-finish 2>/dev/null
+finish_run 2>/dev/null
 expect_exit 3 embed $model @"$tmp/list" -o "$tmp/exact.npy"
 expect_stderr "precision exact.*batch $batch"
 expect_exit 3 embed $model @"$tmp/shorter" -o "$tmp/same.npy" --precision exact -q

@@ -1,19 +1,12 @@
 # `internvl features`: the recorded layers of a tiny model, shapes, parts.
-# shellcheck shell=bash disable=SC2034,SC2154
+# shellcheck shell=bash disable=SC1091,SC2034,SC2154
 need_device
+. cli/arrays.sh
 command -v unzip >/dev/null || skip 'unzip is not installed'
 model=golden/vit_rms
 samples=../docs/samples
 
-values() { od -An -v -tf4 -w4 -j "$(($(od -An -tu2 -j8 -N2 "$1") + 10))" "$1"; }
 shape() { head -c 192 "$1" | tr -d '\0' | grep -aoE "'shape': \([0-9, ]*\)" | grep -oE '\(.*\)'; }
-close_to() {
-    paste <(values "$1") <(values "$2") | awk -v bound="$3" '
-        NF != 2 { bad = 1 }
-        { d = $1 - $2; if (d < 0) d = -d; if (!(d <= bound)) bad = 1; n++ }
-        END { exit bad || !n }'
-}
-bound_of() { jq -r ".$2 | [8 * .max_abs_err, 4e-6 * .rms] | max" "$1/fp64_errors.json"; }
 # unpack FILE.npz: its members into $tmp/members.
 unpack() { rm -rf "$tmp/members" && unzip -qq "$1" -d "$tmp/members"; }
 
