@@ -1,6 +1,7 @@
 # The whole encoder on tiny recorded models: IVL_TEST_DEVICE chooses the device.
 ivl_test(test_golden model)
 ivl_test(test_contrastive model)
+ivl_test(test_passes model)
 ivl_test(test_session model)
 ivl_test(test_search model)
 ivl_test(test_selftest model)

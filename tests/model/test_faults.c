@@ -1,7 +1,7 @@
 /* test_faults.c - every OpenCL call and every allocation may fail, once or from then on: each time
  * a status with a message, nothing left behind, and right results afterwards. */
 #include "runtime/opencl.h"
-#include "tests/model/golden.h"
+#include "tests/model/clip_golden.h"
 
 #define MODEL  "golden/vit_eps/rms"
 #define LAYERS 1
@@ -75,9 +75,14 @@ static const fault faults[] = {
 
 /* The n after this one: all of them with IVL_TEST_ALL_FAULTS set (minutes), else the first sixteen
  * and every thirteenth, which no repeating group of calls of a block is a multiple of. */
+static int64_t next_fault_by(int64_t n, int64_t stride)
+{
+    return getenv("IVL_TEST_ALL_FAULTS") || n < 16 ? n + 1 : n + stride;
+}
+
 static int64_t next_fault(int64_t n)
 {
-    return getenv("IVL_TEST_ALL_FAULTS") || n < 16 ? n + 1 : n + 13;
+    return next_fault_by(n, 13);
 }
 
 static void arm(const fault *f, int64_t n)
@@ -101,18 +106,61 @@ static bool disarm(const fault *f, int64_t n)
 
 /* ---- the whole way: open, run, close -------------------------------------------------------- */
 
-static ivl_status whole_way(const ivl_session_options *options, golden_outputs *o, ivl_error *error)
+/* What is run. */
+typedef struct subject {
+    const char *model;
+    void (*make)(golden_outputs *o);
+    ivl_status (*run)(ivl_session *session, golden_outputs *o, ivl_error *error);
+    int64_t stride; /* of the faults tried */
+} subject;
+
+static void make_tower(golden_outputs *o)
+{
+    golden_outputs_make(o, LAYERS, IMAGES, TOKENS, WIDTH);
+}
+
+static ivl_status run_tower(ivl_session *session, golden_outputs *o, ivl_error *error)
 {
     ivl_images images = pictures();
+
+    return golden_run(session, &images, o->taps, (size_t)o->n, error);
+}
+
+static const subject tower = {MODEL, make_tower, run_tower, 13};
+
+/* Two images and two texts through everything but image-text matching. */
+static const int32_t token_ids[] = {1, 463, 754, 718, 2, 1, 463, 2};
+static const int32_t token_offsets[] = {0, 5, 8};
+static const ivl_texts two_texts = {2, token_ids, token_offsets};
+
+static void make_clip(golden_outputs *o)
+{
+    clip_outputs_make(o, 2, &two_texts);
+}
+
+static ivl_status run_clip(ivl_session *session, golden_outputs *o, ivl_error *error)
+{
+    static uint8_t rgb[2 * CLIP_SIDE * CLIP_SIDE * 3];
+    const ivl_images images = {.count = 2, .width = CLIP_SIDE, .height = CLIP_SIDE, .rgb = rgb};
+    const ivl_inputs inputs = {.size = sizeof inputs, .images = &images, .texts = &two_texts};
+
+    return ivl_run(session, &inputs, o->taps, (size_t)o->n, error);
+}
+
+static const subject clip = {CLIP, make_clip, run_clip, 61};
+
+static ivl_status whole_way(const subject *of, const ivl_session_options *options,
+                            golden_outputs *o, ivl_error *error)
+{
     ivl_model *model = NULL;
     ivl_session *session = NULL;
-    ivl_status status = ivl_model_open(MODEL, NULL, &model, error);
+    ivl_status status = ivl_model_open(of->model, NULL, &model, error);
 
     if (status == IVL_OK) {
         status = ivl_session_open(model, options, &session, error);
     }
     if (status == IVL_OK) {
-        status = golden_run(session, &images, o->taps, (size_t)o->n, error);
+        status = of->run(session, o, error);
     }
     ivl_session_free(session);
     ivl_model_free(model);
@@ -130,22 +178,22 @@ static void check_failure(const fault *f, int64_t n, ivl_status status, const iv
 
 /* One fault after the other until one comes too late; how many did harm. Some do none: what a
  * device is asked and need not tell, what can be done without. Then results are what they were. */
-static int64_t fail_each(const fault *f, const ivl_session_options *options,
+static int64_t fail_each(const subject *of, const fault *f, const ivl_session_options *options,
                          const golden_outputs *want)
 {
     int64_t harmed = 0;
     bool came = true;
 
-    for (int64_t n = 0; came; n = next_fault(n)) {
+    for (int64_t n = 0; came; n = next_fault_by(n, of->stride)) {
         left before;
         golden_outputs got;
         ivl_error error = {0};
         ivl_status status;
 
-        golden_outputs_make(&got, LAYERS, IMAGES, TOKENS, WIDTH);
+        of->make(&got);
         before = left_now();
         arm(f, n);
-        status = whole_way(options, &got, &error);
+        status = whole_way(of, options, &got, &error);
         came = disarm(f, n);
         assert_same_left(before, f->name, n);
         if (status == IVL_OK) {
@@ -160,23 +208,34 @@ static int64_t fail_each(const fault *f, const ivl_session_options *options,
     return harmed;
 }
 
-static void from_open_to_close(void **state)
+static void whole_ways(const subject *of)
 {
     ivl_session_options options = golden_options();
     golden_outputs want;
     ivl_error error = {0};
 
-    (void)state;
     options.residency = IVL_RESIDENCY_STREAM;
-    golden_outputs_make(&want, LAYERS, IMAGES, TOKENS, WIDTH);
-    assert_ok(whole_way(&options, &want, &error), error);
+    of->make(&want);
+    assert_ok(whole_way(of, &options, &want, &error), error);
     for (size_t i = 0; i < N_FAULTS; i++) {
-        int64_t harmed = fail_each(&faults[i], &options, &want);
+        int64_t harmed = fail_each(of, &faults[i], &options, &want);
 
-        printf("%s n: %lld failures told\n", faults[i].name, (long long)harmed);
+        printf("%s: %s n: %lld failures told\n", of->model, faults[i].name, (long long)harmed);
         assert_true(harmed > 20);
     }
     golden_outputs_free(&want);
+}
+
+static void from_open_to_close(void **state)
+{
+    (void)state;
+    whole_ways(&tower);
+}
+
+static void images_and_texts(void **state)
+{
+    (void)state;
+    whole_ways(&clip);
 }
 
 /* ---- one session ---------------------------------------------------------------------------- */
@@ -407,6 +466,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(from_open_to_close),
+        cmocka_unit_test(images_and_texts),
         cmocka_unit_test(again_in_one_session),
         cmocka_unit_test(at_a_change_of_size),
         cmocka_unit_test(smaller_plans_are_tried),
