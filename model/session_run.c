@@ -335,21 +335,35 @@ static ivl_status run_norm(run *r, ivl_error *error)
     return IVL_OK;
 }
 
+static bool is_asked(const run *r, ivl__tap_kind kind)
+{
+    for (int i = 0; i < r->request.n_taps; i++) {
+        if (r->request.taps[i].kind == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static ivl_status read_text_chunk(run *r, const ivl__decoder_chunk *chunk, int first,
                                   const ivl__text_rows *rows, ivl_error *error)
 {
-    const int32_t *offsets = r->request.texts->offsets;
-    const int text = r->pass.first_text + first;
+    const size_t text = (size_t)(r->pass.first_text + first);
+    const size_t token = (size_t)r->request.texts->offsets[text];
+    const size_t n = (size_t)chunk->sequences;
 
+    if (is_asked(r, IVL__TAP_TEXT_ROWS)) {
+        IVL__TRY(ivl__decoder_final_norm(&r->s->decoder, chunk, error));
+    }
     for (int i = 0; i < r->request.n_taps; i++) {
         const ivl__tap *t = &r->request.taps[i];
 
-        if (t->kind == IVL__TAP_TEXT || t->kind == IVL__TAP_TEXT_LAST) {
-            IVL__TRY(read_rows(r->s, t, (size_t)text, (size_t)chunk->sequences,
-                               t->kind == IVL__TAP_TEXT ? rows->embeds : rows->last, error));
+        if (t->kind == IVL__TAP_TEXT) {
+            IVL__TRY(read_rows(r->s, t, text, n, rows->embeds, error));
+        } else if (t->kind == IVL__TAP_TEXT_LAST) {
+            IVL__TRY(read_rows(r->s, t, text, n, rows->last, error));
         } else if (t->kind == IVL__TAP_TEXT_ROWS) {
-            IVL__TRY(ivl__decoder_final_norm(&r->s->decoder, chunk, error));
-            IVL__TRY(read_rows(r->s, t, (size_t)offsets[text], (size_t)chunk->rows,
+            IVL__TRY(read_rows(r->s, t, token, (size_t)chunk->rows,
                                hidden_at(r->s, chunk->first_row), error));
         }
     }

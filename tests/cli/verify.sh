@@ -83,6 +83,25 @@ expect_exit 0 verify golden/vit_rms golden/vit_rms --json
 expect_json '.arrays | map(.name) == ["embeddings", "block_0", "block_1", "pooler_output"]'
 expect_json '.arrays | map(.tap) == ["hidden_0", "hidden_1", "hidden_2", "pooled"]'
 
+
+# InternVL-C and -G: images, queries and texts.
+expect_exit 0 verify golden/internvl_c_g golden/internvl_c_g --json
+expect_json '.passed and (.arrays | length == 23 and all(.passed and .max_abs_error <= .bound))'
+expect_json '.arrays | map(.name) | contains(["image_embeds_g", "query_layer_3", "query_output", "text1_layer_2", "text0_final_norm", "text_embeds_normalized"])'
+expect_exit 0 verify golden/internvl_c_g golden/internvl_c_g --residency stream --device-memory 3MiB
+expect_stdout '^image_embeds_g .* 1\.0000*$'
+clip=$tmp/clip
+cp -r golden/internvl_c_g "$clip"
+cp golden/internvl_c_g/image_embeds_c.npy "$clip/image_embeds_g.npy"
+expect_exit 6 verify golden/internvl_c_g "$clip"
+expect_stderr 'error: verify: 1 of 23 arrays .*image_embeds_g'
+cp golden/internvl_c_g/text_embeds.npy "$clip/text_ids.npy"
+expect_exit 2 verify golden/internvl_c_g "$clip"
+expect_one_error 'text_ids.npy. must be int32'
+cp golden/internvl_c_g/itm_ids.npy "$clip/text_ids.npy"
+expect_exit 6 verify golden/internvl_c_g "$clip"
+expect_one_error 'text._layer_0.npy. is not'
+
 # Bounds that no fp32 run meets, and outputs of other layers.
 spoiled
 sed -i 's/"max_abs_err": [^,]*/"max_abs_err": 1e-12/; s/"rms": [^,]*/"rms": 1e-9/' "$bad/fp64_errors.json"

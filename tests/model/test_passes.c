@@ -175,6 +175,35 @@ static void batches_and_residencies(void **state)
     golden_outputs_free(&want);
 }
 
+/* A tap that is asked for twice gives the same twice. */
+static void twice(void **state)
+{
+    ivl_session_options options = golden_options();
+    ivl_session *session = golden_open(model, &options);
+    const ivl_images images = images_at(0, 2);
+    golden_outputs a, b;
+    clip_texts some;
+
+    (void)state;
+    texts_at(0, 2, &some);
+    clip_outputs_make(&a, 2, &some.texts);
+    clip_outputs_make(&b, 2, &some.texts);
+    for (int i = 0; i < CLIP_TAPS; i++) {
+        ivl_output outputs[2] = {a.taps[i], b.taps[i]};
+        ivl_error error = {0};
+
+        assert_ok(ivl_run(session,
+                          &(ivl_inputs){
+                              .size = sizeof(ivl_inputs), .images = &images, .texts = &some.texts},
+                          outputs, 2, &error),
+                  error);
+    }
+    golden_outputs_equal(&a, &b, "a second time");
+    golden_outputs_free(&a);
+    golden_outputs_free(&b);
+    ivl_session_free(session);
+}
+
 /* Image i with text i, in passes of other sizes. */
 static void pairs(void **state)
 {
@@ -501,10 +530,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(neighbours),  cmocka_unit_test(batches_and_residencies),
-        cmocka_unit_test(pairs),       cmocka_unit_test(budgets),
-        cmocka_unit_test(one_pass),    cmocka_unit_test(texts_alone),
-        cmocka_unit_test(wrong_calls), cmocka_unit_test(strict),
-        cmocka_unit_test(not_finite),
+        cmocka_unit_test(twice),       cmocka_unit_test(pairs),
+        cmocka_unit_test(budgets),     cmocka_unit_test(one_pass),
+        cmocka_unit_test(texts_alone), cmocka_unit_test(wrong_calls),
+        cmocka_unit_test(strict),      cmocka_unit_test(not_finite),
     };
 
     return cmocka_run_group_tests_name("passes", tests, setup, teardown);
