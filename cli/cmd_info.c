@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct request {
     const char *path; /* NULL: the geometry of --arch alone */
@@ -52,6 +53,7 @@ static void add_plan(cli_json *json, const ivl_plan *p)
     cli_json_u64(json, "peak_bytes", p->peak_bytes);
     cli_json_u64(json, "streamed_per_batch", p->streamed_per_pass);
     cli_json_u64(json, "minimum_budget", p->minimum_budget);
+    cli_json_u64(json, "text_rows", p->text_rows);
     cli_json_end(json, '}');
 }
 
@@ -103,6 +105,41 @@ static void add_tensors(cli_json *json, const ivl_model *model)
     cli_json_end(json, ']');
 }
 
+static void add_parts(cli_json *json, const ivl_model_info *info)
+{
+    cli_json_begin(json, "parts", '[');
+    for (int i = 0; i < info->n_parts; i++) {
+        cli_json_begin(json, NULL, '{');
+        cli_json_text(json, "name", info->parts[i].name);
+        cli_json_u64(json, "parameters", info->parts[i].parameters);
+        cli_json_u64(json, "bytes", info->parts[i].bytes);
+        cli_json_end(json, '}');
+    }
+    cli_json_end(json, ']');
+}
+
+/* Of models with a text tower. */
+static void add_text_tower(cli_json *json, const ivl_model_info *info)
+{
+    cli_json_int(json, "embed_dim", info->embed_dim);
+    if (info->logit_scale > 0.0) {
+        cli_json_real(json, "logit_scale", info->logit_scale);
+    } else {
+        cli_json_null(json, "logit_scale");
+    }
+    cli_json_begin(json, "text", '{');
+    cli_json_int(json, "layers", info->text_layers);
+    cli_json_int(json, "hidden_size", info->text_hidden_size);
+    cli_json_int(json, "heads", info->text_heads);
+    cli_json_int(json, "key_heads", info->text_kv_heads);
+    cli_json_int(json, "mlp_size", info->text_mlp_size);
+    cli_json_int(json, "vocab_size", info->vocab_size);
+    cli_json_real(json, "norm_eps", info->text_norm_eps);
+    cli_json_int(json, "query_tokens", info->query_tokens);
+    cli_json_int(json, "cross_attention_frequency", info->cross_attention_frequency);
+    cli_json_end(json, '}');
+}
+
 static void add_geometry(cli_json *json, const ivl_model_info *info)
 {
     cli_json_int(json, "layers", info->layers);
@@ -146,7 +183,11 @@ static int print_json(const request *r, const facts *f)
     cli_json_u64(&json, "parameters", info->parameters);
     cli_json_u64(&json, "bytes", info->bytes);
     cli_json_text(&json, "dtype", info->dtype);
+    add_parts(&json, info);
     add_geometry(&json, info);
+    if (info->embed_dim) {
+        add_text_tower(&json, info);
+    }
     add_text_or_null(&json, "model_id", info->model_id);
     if (r->full_hash) {
         add_text_or_null(&json, "full_hash", f->full_hash);
@@ -188,6 +229,43 @@ static void count_text(uint64_t n, char text[32])
     }
 }
 
+/* More than one part, each a line; the text tower's geometry. */
+static void print_parts(const ivl_model_info *i)
+{
+    static const struct {
+        const char *name, *text;
+    } texts[] = {{"vit", "vision tower"},
+                 {"c", "pooling block of InternVL-C"},
+                 {"text", "text tower, which QLLaMA shares"},
+                 {"g", "queries, cross-attention and pooling block of InternVL-G"}};
+    char parameters[32];
+
+    for (size_t t = 0; i->n_parts > 1 && t < sizeof texts / sizeof texts[0]; t++) {
+        for (int p = 0; p < i->n_parts; p++) {
+            if (strcmp(texts[t].name, i->parts[p].name) == 0) {
+                count_text(i->parts[p].parameters, parameters);
+                printf("              %-14s %s, %s\n", parameters, size_text(i->parts[p].bytes),
+                       texts[t].text);
+            }
+        }
+    }
+}
+
+static void print_text_tower(const ivl_model_info *i)
+{
+    printf("  text        %d layers, width %d, %d heads, MLP %d, %d tokens known\n", i->text_layers,
+           i->text_hidden_size, i->text_heads, i->text_mlp_size, i->vocab_size);
+    if (i->query_tokens) {
+        printf("  queries     %d; one layer in %d looks at the picture\n", i->query_tokens,
+               i->cross_attention_frequency);
+    }
+    printf("  embeddings  of %d values", i->embed_dim);
+    if (i->logit_scale > 0.0) {
+        printf(", cosines times %.4g", i->logit_scale);
+    }
+    printf("\n");
+}
+
 static void print_model(const request *r, const facts *f)
 {
     const ivl_model_info *i = &f->info;
@@ -199,12 +277,16 @@ static void print_model(const request *r, const facts *f)
     printf("  weights     %s parameters, %s, %s%s%s\n", parameters, i->dtype, size_text(i->bytes),
            i->naming && i->naming[0] ? ", names as in the layout " : "",
            i->naming ? i->naming : "");
+    print_parts(i);
     printf("  geometry    %d blocks, width %d, %d heads, MLP %d, %s (eps %g)%s%s\n", i->layers,
            i->hidden_size, i->heads, i->mlp_size, i->norm, i->norm_eps,
            i->qk_normalization ? ", q/k norm" : "", i->qkv_bias ? ", q/k/v biases" : "");
     printf("  pictures    %d x %d, patches of %d, mean %g %g %g, deviation %g %g %g\n",
            i->image_size, i->image_size, i->patch_size, (double)i->mean[0], (double)i->mean[1],
            (double)i->mean[2], (double)i->std[0], (double)i->std[1], (double)i->std[2]);
+    if (i->embed_dim) {
+        print_text_tower(i);
+    }
     printf("  modes      ");
     for (int m = 0; m < i->n_modes; m++) {
         printf(" %s", i->modes[m]);
@@ -255,6 +337,10 @@ static void print_plan(const ivl_plan *p, bool automatic)
     }
     printf("  batch       %d images per pass over the weights, %d per kernel\n", p->batch,
            p->sub_batch);
+    if (p->text_rows) {
+        printf("              %llu rows of queries and tokens beside them\n",
+               (unsigned long long)p->text_rows);
+    }
     printf("  memory      %12s  weights kept\n", size_text(p->resident_bytes));
     printf("              %12s  slots for streamed weights\n", size_text(p->slot_bytes));
     printf("              %12s  activations\n", size_text(p->activation_bytes));

@@ -33,6 +33,25 @@ expect_json '.plan == null and .model_id == null and .layers == 48 and .hidden_s
 without_platform info --arch internvit-300m-448 --json
 expect_json '.image_size == 448 and .layers == 24 and .heads == 16 and .qkv_bias'
 
+
+# ---- InternVL-C and InternVL-G
+without_platform info golden/internvl_c_g --json
+expect_code 0
+expect_json '.architecture == "InternVL-14B" and .modes == ["vit", "c", "g", "text"] and .embed_dim == 48'
+expect_json '.text.layers == 4 and .text.vocab_size == 797 and .text.query_tokens == 96'
+expect_json '.text.cross_attention_frequency == 2 and .logit_scale > 1'
+expect_json '(.parts | map(.name) | sort) == ["c", "g", "text", "vit"]'
+expect_json '([.parts[].parameters] | add) == .parameters and ([.parts[].bytes] | add) == .bytes'
+expect_json '(.unused | map(.prefix)) == ["qllama.lm_head."]'
+without_platform info golden/internvl_c_g
+expect_stdout '^  text +4 layers, width 128, 4 heads, MLP 168, 797 tokens known$'
+expect_stdout '^  queries +96; one layer in 2 looks at the picture$'
+expect_stdout ' text tower, which QLLaMA shares$'
+without_platform info --arch internvl-14b-224 --json
+expect_json '.parameters == 13834975747 - 49954 * 4096 and .text.layers == 32 and .logit_scale == null'
+without_platform info --arch internvl-c-13b-224 --json
+expect_json '.modes == ["vit", "c", "text"] and .parameters == 12620029697 and .text.query_tokens == 0'
+
 # ---- tensors and hashes
 without_platform info golden/vit_ln --json --tensors
 expect_json '([.tensors[].bytes] | add) == .bytes'
