@@ -32,7 +32,8 @@ static void tell_failure(const cli_batch_writer *w, const cli_picture *picture)
     if (w->errors < LISTED_FAILURES) {
         cli_say(IVL_LOG_WARNING, "skipped %s: %s", picture->item.key, picture->failure);
     } else if (w->errors == LISTED_FAILURES) {
-        cli_say(IVL_LOG_WARNING, "more inputs fail; the list of errors beside the output has all");
+        cli_say(IVL_LOG_WARNING, "more inputs fail%s",
+                w->options.writer ? "; the list of errors beside the output has all" : "");
     }
 }
 
@@ -51,16 +52,25 @@ static ivl_status write_picture(cli_batch_writer *w, const cli_batch *batch,
     if (picture->failure) {
         tell_failure(w, picture);
         w->errors++;
+    } else {
+        w->rows++;
+    }
+    if (!w->options.writer) {
+        return w->options.take(w->options.user, batch, picture, index, error);
+    }
+    if (picture->failure) {
         return ivl__record_writer_add_error(w->options.writer, &record, picture->failure, error);
     }
     w->options.rows(w->options.user, batch, index, rows);
-    w->rows++;
     return ivl__record_writer_add_row(w->options.writer, &record, rows, error);
 }
 
 static ivl_status write_event(cli_batch_writer *w, const cli_batch *batch, const cli_picture *event,
                               int *index, ivl_error *error)
 {
+    if (!w->options.writer && cli_picture_is_mark(event)) {
+        return IVL_OK;
+    }
     switch (event->item.kind) {
     case IVL__ITEM_UNIT_BEGIN:
         return ivl__record_writer_begin_unit(w->options.writer, event->item.unit, event->item.key,
@@ -83,7 +93,7 @@ static ivl_status write_batch(cli_batch_writer *w, const cli_batch *batch, ivl_e
     for (size_t i = 0; i < batch->n_events; i++) {
         IVL__TRY(write_event(w, batch, &batch->events[i], &index, error));
     }
-    return ivl__record_writer_commit(w->options.writer, error);
+    return w->options.writer ? ivl__record_writer_commit(w->options.writer, error) : IVL_OK;
 }
 
 /* ---- the thread -------------------------------------------------------------------------- */

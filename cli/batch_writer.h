@@ -1,5 +1,7 @@
 /* batch_writer.h - finished batches to the output, on a thread of its own.
  *
+ * The output is a record writer, or a function that gets every picture in order.
+ *
  * Two batches go round: while one is written the other is filled and computed. Everything that was
  * submitted is committed, whatever happens to the batches after it.
  */
@@ -15,10 +17,16 @@ typedef struct cli_batch_writer cli_batch_writer;
  * Called by the writing thread. */
 typedef void cli_rows_fn(void *user, const cli_batch *batch, int index, const float **rows);
 
+/* Takes one picture: result `index` of the batch, or a failed one (picture->failure), for which the
+ * index means nothing. Called by the writing thread. */
+typedef ivl_status cli_take_fn(void *user, const cli_batch *batch, const cli_picture *picture,
+                               int index, ivl_error *error);
+
 typedef struct cli_batch_writer_options {
-    ivl__record_writer *writer;
+    ivl__record_writer *writer; /* NULL: take gets the pictures */
     int n_taps;
-    cli_rows_fn *rows;
+    cli_rows_fn *rows; /* with a writer */
+    cli_take_fn *take; /* without */
     void *user;
 } cli_batch_writer_options;
 

@@ -51,7 +51,8 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_devices, cli_info, cli_synth, cli_embed, cli_features, cli_preprocess,
-    cli_selftest, cli_verify, cli_status, cli_merge, cli_tokenize, cli_index, cli_search;
+    cli_selftest, cli_verify, cli_status, cli_merge, cli_tokenize, cli_index, cli_search,
+    cli_similarity, cli_classify, cli_eval;
 
 /* ---- messages (message.c) ------------------------------------------------------------------ */
 

@@ -1,6 +1,7 @@
 /* cmd_tokenize.c - `internvl tokenize`: token ids of texts as the model gets them, and back. */
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "cli/tokenizer.h"
 
 #include "loader/json_text.h"
 #include "loader/text_source.h"
@@ -138,31 +139,12 @@ static ivl_status tokenize_file(tokenizing *t, const char *path, ivl_error *erro
     return status;
 }
 
-/* A model folder has its tokenizer beside the weights. */
+/* MODEL is a folder, or the tokenizer's file itself. */
 static ivl_status open_tokenizer(const char *path, ivl__tokenizer_spm **tokenizer, ivl_error *error)
 {
-    char *inside;
-    ivl_error detail = {0};
-    ivl_status status;
+    bool folder = ivl__file_kind_of(path) == IVL__FILE_FOLDER;
 
-    if (ivl__file_kind_of(path) != IVL__FILE_FOLDER) {
-        status = ivl__tokenizer_spm_open(path, tokenizer, &detail);
-        /* A model that cannot be read is an unusable model. */
-        return status == IVL_OK ? status : ivl__fail(error, IVL_BAD_MODEL, "%s", detail.message);
-    }
-    inside = ivl__path_join(path, "tokenizer.model");
-    if (!inside) {
-        return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for a path");
-    }
-    if (ivl__file_kind_of(inside) == IVL__FILE_MISSING) {
-        status = ivl__fail(error, IVL_BAD_MODEL,
-                           "'%s' holds no tokenizer.model; name the tokenizer's file instead",
-                           path);
-    } else {
-        status = ivl__tokenizer_spm_open(inside, tokenizer, error);
-    }
-    ivl__free(inside);
-    return status;
+    return cli_open_tokenizer(path, folder ? NULL : path, 0, tokenizer, error);
 }
 
 static int finish(const tokenizing *t, ivl_status status, const ivl_error *error)

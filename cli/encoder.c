@@ -16,10 +16,12 @@ struct cli_encoder {
     cli_encoder_options options;
     ivl_session *session;
     ivl_output *outputs; /* [n_taps] */
-    int batch, hidden_size;
+    int batch, hidden_size, embed_dim;
     ivl__text provenance;
     double batch_started;
     int stages_done, stages_total; /* of the batch that runs */
+    cli_stage_fn *stage;           /* NULL: nobody watches */
+    void *stage_user;
 };
 
 /* ---- progress and stopping --------------------------------------------------------------- */
@@ -46,17 +48,16 @@ static int at_stage(void *user, const char *stage, int done, int total)
     if (cli_stop_requests() > 1 || (cli_stop_requests() == 1 && !ends_soon(e))) {
         return 1;
     }
-    if (e->options.stage) {
+    if (e->stage) {
         snprintf(text, sizeof text, "%s/%d", stage, total - 1);
-        e->options.stage(e->options.user, done == 0 ? stage : text);
+        e->stage(e->stage_user, done == 0 ? stage : text);
     }
     return 0;
 }
 
 /* ---- choices of an earlier run ----------------------------------------------------------- */
 
-/* The device that the selectors name first. */
-static ivl_status find_device(const cli_globals *globals, ivl_device *device, ivl_error *error)
+ivl_status cli_first_device(const cli_globals *globals, ivl_device *device, ivl_error *error)
 {
     enum { MOST = 64 };
     ivl_device *devices = NULL;
@@ -95,7 +96,7 @@ static ivl_status apply_recorded(const cli_encoder_options *o, const json_t *rec
     const json_t *batch = json_object_get(recorded, "batch");
     ivl_device device;
 
-    IVL__TRY(find_device(o->globals, &device, error));
+    IVL__TRY(cli_first_device(o->globals, &device, error));
     if (!same_text(recorded, "device", device.name) ||
         !same_text(recorded, "driver", device.driver)) {
         return IVL_OK;
@@ -141,6 +142,7 @@ static ivl_status open_session(cli_encoder *e, ivl_error *error)
     ivl_status status = IVL_OK;
 
     cli_session_options(o->globals, &options);
+    options.modes = o->modes;
     options.batch = o->batch;
     options.width = options.height = o->size;
     options.modes = of_tower_alone(o) ? "vit" : NULL;
@@ -205,6 +207,7 @@ ivl_status cli_encoder_open(const cli_encoder_options *options, cli_encoder **ou
     e->options = *options;
     ivl_model_get_info(options->model, &info);
     e->hidden_size = info.hidden_size;
+    e->embed_dim = info.embed_dim;
     e->outputs = ivl__calloc((size_t)options->n_taps, sizeof *e->outputs);
     if (!e->outputs) {
         status = ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for an encoder");
@@ -234,6 +237,11 @@ void cli_encoder_free(cli_encoder *e)
     ivl__free(e);
 }
 
+int cli_encoder_embed_dim(const cli_encoder *e)
+{
+    return e->embed_dim;
+}
+
 int cli_encoder_batch(const cli_encoder *e)
 {
     return e->batch;
@@ -250,6 +258,26 @@ const ivl_session *cli_encoder_session(const cli_encoder *e)
 }
 
 /* ---- run --------------------------------------------------------------------------------- */
+
+void cli_encoder_watch(cli_encoder *e, cli_stage_fn *stage, void *user)
+{
+    e->stage = stage;
+    e->stage_user = user;
+}
+
+static void begin_run(cli_encoder *e)
+{
+    e->batch_started = ivl__now();
+    e->stages_done = 0;
+}
+
+/* Of one row of a tap. */
+static size_t tap_width(const cli_encoder *e, const char *tap)
+{
+    bool embedding = strcmp(tap, "image_c") == 0 || strcmp(tap, "image_g") == 0;
+
+    return (size_t)(embedding ? e->embed_dim : e->hidden_size);
+}
 
 /* Tokens of a picture of this size, CLS included. */
 static size_t tokens_of(const cli_encoder *e, const ivl_images *images)
@@ -273,14 +301,34 @@ ivl_status cli_encoder_run(cli_encoder *e, cli_batch *batch, ivl_error *error)
         size_t rows = strncmp(tap, "hidden_", 7) == 0 ? tokens : 1;
         size_t floats;
 
-        if (!ivl__mul_size(count * rows, (size_t)e->hidden_size, &floats)) {
+        if (!ivl__mul_size(count * rows, tap_width(e, tap), &floats)) {
             return ivl__fail(error, IVL_OUT_OF_MEMORY, "results of %s are too large", tap);
         }
         IVL__TRY(cli_batch_reserve(batch, i, floats, error));
         e->outputs[i] = (ivl_output){
             .tap = tap, .data = batch->results[i], .capacity = batch->results_capacity[i]};
     }
-    e->batch_started = ivl__now();
-    e->stages_done = 0;
+    begin_run(e);
     return ivl_run(e->session, &inputs, e->outputs, (size_t)e->options.n_taps, error);
+}
+
+ivl_status cli_encoder_run_texts(cli_encoder *e, const ivl_texts *texts, float *vectors,
+                                 ivl_error *error)
+{
+    const ivl_inputs inputs = {.size = sizeof inputs, .texts = texts};
+    ivl_output output = {
+        .tap = "text", .data = vectors, .capacity = (size_t)texts->count * (size_t)e->embed_dim};
+
+    begin_run(e);
+    return ivl_run(e->session, &inputs, &output, 1, error);
+}
+
+ivl_status cli_encoder_run_pairs(cli_encoder *e, const ivl_images *images, const ivl_texts *texts,
+                                 float *logits, ivl_error *error)
+{
+    const ivl_inputs inputs = {.size = sizeof inputs, .images = images, .texts = texts};
+    ivl_output output = {.tap = "itm", .data = logits, .capacity = (size_t)texts->count * 2};
+
+    begin_run(e);
+    return ivl_run(e->session, &inputs, &output, 1, error);
 }

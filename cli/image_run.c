@@ -54,19 +54,25 @@ static ivl_status open_encoder(runner *r, ivl_error *error)
     const cli_encoder_options options = {
         .globals = run->globals,
         .model = run->model,
+        .modes = run->modes,
         .size = run->pictures->size,
         .batch = run->pictures->batch,
         .most = run->most,
-        .recorded = ivl__record_writer_provenance(r->writer),
+        .recorded = r->writer ? ivl__record_writer_provenance(r->writer) : NULL,
         .taps = run->taps,
         .n_taps = run->n_taps,
         .timed = run->stats != NULL,
-        .stage = at_stage,
-        .user = r,
     };
 
     IVL__TRY(cli_encoder_open(&options, &r->encoder, error));
     r->batch = cli_encoder_batch(r->encoder);
+    if (run->ready) {
+        IVL__TRY(run->ready(run->user, r->encoder, error));
+    }
+    cli_encoder_watch(r->encoder, at_stage, r);
+    if (!r->writer) {
+        return IVL_OK;
+    }
     return ivl__record_writer_set_provenance(r->writer, cli_encoder_provenance(r->encoder), error);
 }
 
@@ -100,13 +106,12 @@ static ivl_status open_writer(runner *r, ivl_error *error)
     return ivl__record_writer_open(run->pictures->output, &options, &r->writer, error);
 }
 
-/* A list that is not there is told before anything of the output is made. */
-static ivl_status check_inputs(const cli_image_run *run, ivl_error *error)
+ivl_status cli_image_run_check(const cli_picture_options *pictures, ivl_error *error)
 {
     ivl__image_source *source;
 
-    IVL__TRY(ivl__image_source_open(run->pictures->inputs, run->pictures->n_inputs,
-                                    &run->pictures->source, &source, error));
+    IVL__TRY(ivl__image_source_open(pictures->inputs, pictures->n_inputs, &pictures->source,
+                                    &source, error));
     ivl__image_source_free(source);
     return IVL_OK;
 }
@@ -123,10 +128,13 @@ static ivl_status open_all(runner *r, ivl_error *error)
         .prepare = prepare,
         .user = r,
     };
-    cli_batch_writer_options sink = {.n_taps = run->n_taps, .rows = run->rows, .user = run->user};
+    cli_batch_writer_options sink = {
+        .n_taps = run->n_taps, .rows = run->rows, .take = run->take, .user = run->user};
 
-    IVL__TRY(check_inputs(run, error));
-    IVL__TRY(open_writer(r, error));
+    IVL__TRY(cli_image_run_check(run->pictures, error));
+    if (!run->take) {
+        IVL__TRY(open_writer(r, error));
+    }
     loader.writer = sink.writer = r->writer;
     IVL__TRY(cli_batch_writer_open(&sink, &r->sink, error));
     IVL__TRY(cli_picture_loader_open(&loader, &r->loader, error));
@@ -214,6 +222,9 @@ static ivl_status compute(runner *r, cli_batch *batch, ivl_error *error)
         return IVL_OK;
     }
     status = cli_encoder_run(r->encoder, batch, &why);
+    if (status == IVL_OK && r->run->computed) {
+        status = r->run->computed(r->run->user, r->encoder, batch, &why);
+    }
     if ((images->width != size || images->height != size) &&
         (status == IVL_OUT_OF_DEVICE_MEMORY || status == IVL_UNSUPPORTED ||
          status == IVL_INVALID_ARGUMENT || status == IVL_OUT_OF_MEMORY)) {
@@ -280,10 +291,11 @@ static void tell_end(runner *r, const cli_batch_writer_counts *written)
     if (read.first_read <= 0.0) {
         cli_say(IVL_LOG_INFO, "%s: nothing left to do in %s", r->run->what, output);
     } else {
-        cli_say(IVL_LOG_INFO, "%s: %llu images in %.1f s (%.3g images/s), %llu skipped -> %s",
+        cli_say(IVL_LOG_INFO, "%s: %llu images in %.1f s (%.3g images/s), %llu skipped%s%s",
                 r->run->what, (unsigned long long)written->rows, seconds,
                 seconds > 0.0 ? (double)written->rows / seconds : 0.0,
-                (unsigned long long)written->errors, output);
+                (unsigned long long)written->errors, r->writer ? " -> " : "",
+                r->writer ? output : "");
     }
     if (read.found_errors) {
         cli_say(IVL_LOG_WARNING,
@@ -298,13 +310,15 @@ static int finish(runner *r, ivl_error *error)
 {
     cli_picture_loader_counts read = cli_picture_loader_get_counts(r->loader);
     cli_batch_writer_counts written = cli_batch_writer_get_counts(r->sink);
-    ivl_status status;
+    ivl_status status = IVL_OK;
 
     if (read.source.units == 0) {
         return cli_usage_error(r->run->what, "no pictures in what was named (%llu other files)",
                                (unsigned long long)read.source.other);
     }
-    status = ivl__record_writer_finish(r->writer, read.source.units, read.source.inputs, error);
+    if (r->writer) {
+        status = ivl__record_writer_finish(r->writer, read.source.units, read.source.inputs, error);
+    }
     if (status != IVL_OK) {
         return cli_fail(error);
     }
@@ -322,7 +336,7 @@ static int give_up(runner *r, ivl_status status, const ivl_error *error)
     uint64_t rows = cli_batch_writer_get_counts(r->sink).rows;
     int code = cli_fail(error);
 
-    if (status == IVL_CANCELLED || rows) {
+    if (r->writer && (status == IVL_CANCELLED || rows)) {
         cli_say(IVL_LOG_INFO, "%s: %llu rows of this run are saved; the same command goes on there",
                 r->run->what, (unsigned long long)rows);
     }

@@ -1,4 +1,4 @@
-/* image_run.h - inputs to rows: the run that `embed`, `features` and `preprocess` share.
+/* image_run.h - inputs to rows: the run that every command with pictures shares.
  *
  * Decoding, the device and the output work side by side: while batch k is computed, batch k+1 is
  * being decoded and batch k-1 written. Rows come in the order of the inputs, failures become
@@ -9,6 +9,7 @@
 
 #include "cli/batch_writer.h"
 #include "cli/cli.h"
+#include "cli/encoder.h"
 #include "cli/picture_options.h"
 #include "loader/record_writer.h"
 
@@ -19,20 +20,32 @@ typedef struct cli_image_run {
     double started;                      /* ivl__now() when the command began */
     const char *stats;                   /* --stats, or NULL */
 
-    /* The output. */
+    /* Where results go: a function, in the order of the inputs, .. */
+    cli_take_fn *take;
+    /* .. which may prepare itself when the encoder is open and nothing has been read; NULL. */
+    ivl_status (*ready)(void *user, cli_encoder *encoder, ivl_error *error);
+    /* .. and may look at each batch when it is computed, on the computing thread; NULL. */
+    ivl_status (*computed)(void *user, cli_encoder *encoder, const cli_batch *batch,
+                           ivl_error *error);
+    /* .. or an output, take being NULL. */
     const ivl__record_stream *streams;
     int n_streams;
     ivl__npy_type type;
     const char *identity; /* JSON object */
     cli_rows_fn *rows;
-    void *user; /* of rows */
+    void *user; /* of rows and of the functions above */
 
     /* The device: NULL and 0 where the crops themselves are the result. */
     const ivl_model *model;
+    const char *modes; /* as cli_encoder_options has it */
     const char *const *taps;
     int n_taps;
     int most; /* pictures of a batch; 0: as the plan says */
 } cli_image_run;
+
+/* Whether the inputs can be begun with: a list that is not there is told before anything is done.
+ */
+ivl_status cli_image_run_check(const cli_picture_options *pictures, ivl_error *error);
 
 /* Does it all; prints what happened and answers with the exit code. */
 int cli_image_run_do(const cli_image_run *run);

@@ -38,6 +38,12 @@ void cli_json_text(cli_json *json, const char *key, const char *value)
     ivl__text_json(&json->text, value);
 }
 
+void cli_json_bytes(cli_json *json, const char *key, const char *value, size_t bytes)
+{
+    begin_value(json, key);
+    ivl__text_json_bytes(&json->text, value, bytes);
+}
+
 void cli_json_u64(cli_json *json, const char *key, uint64_t value)
 {
     begin_value(json, key);
@@ -62,6 +68,24 @@ void cli_json_real(cli_json *json, const char *key, double value)
     for (int digits = 6; digits <= 17; digits++) {
         snprintf(number, sizeof number, "%.*g", digits, value);
         if (strtod(number, NULL) == value) {
+            break;
+        }
+    }
+    ivl__text_puts(&json->text, number);
+}
+
+void cli_json_float(cli_json *json, const char *key, float value)
+{
+    char number[40];
+
+    begin_value(json, key);
+    if (!isfinite(value)) {
+        ivl__text_puts(&json->text, "null");
+        return;
+    }
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(number, sizeof number, "%.*g", digits, (double)value);
+        if (strtof(number, NULL) == value) {
             break;
         }
     }

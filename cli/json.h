@@ -25,10 +25,14 @@ typedef struct cli_json {
 void cli_json_begin(cli_json *json, const char *key, char bracket);
 void cli_json_end(cli_json *json, char bracket);
 void cli_json_text(cli_json *json, const char *key, const char *value);
+/* The same of bytes among which may be NUL. */
+void cli_json_bytes(cli_json *json, const char *key, const char *value, size_t bytes);
 void cli_json_u64(cli_json *json, const char *key, uint64_t value);
 void cli_json_int(cli_json *json, const char *key, int value);
 /* The shortest text that reads back as the same double; null for what is not finite. */
 void cli_json_real(cli_json *json, const char *key, double value);
+/* The shortest text that reads back as the same float. */
+void cli_json_float(cli_json *json, const char *key, float value);
 void cli_json_bool(cli_json *json, const char *key, bool value);
 void cli_json_null(cli_json *json, const char *key);
 /* The next value begins a line of its own. */

@@ -12,9 +12,9 @@
 
 /* In the order of --help: what is there, what to run on, what to run. */
 static const cli_command *const commands[] = {
-    &cli_devices,    &cli_info,     &cli_synth,    &cli_embed,  &cli_features,
-    &cli_preprocess, &cli_tokenize, &cli_selftest, &cli_verify, &cli_status,
-    &cli_merge,      &cli_index,    &cli_search,   NULL,
+    &cli_devices,  &cli_info,       &cli_synth,    &cli_embed,  &cli_features, &cli_preprocess,
+    &cli_tokenize, &cli_selftest,   &cli_verify,   &cli_status, &cli_merge,    &cli_index,
+    &cli_search,   &cli_similarity, &cli_classify, &cli_eval,   NULL,
 };
 
 /* A descriptor 0 .. 2 that the caller closed would be given to the next file that is opened, and a
@@ -64,10 +64,13 @@ static int run(const cli_globals *globals, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    /* Room for all that --help says: its one write fails when stdout is closed, with the reason. */
+    static char buffer[65536];
     const cli_globals *globals;
     int code;
 
     fill_standard_descriptors();
+    setvbuf(stdout, buffer, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, sizeof buffer);
     globals = cli_globals_begin();
     cli_messages_begin(globals);
     cli_signals_begin();

@@ -239,6 +239,19 @@ static bool no_memory(void)
     return false;
 }
 
+void cli_options_append(cli_option *table, const cli_option *more, size_t n_more)
+{
+    size_t n = 0;
+
+    while (table[n].name) {
+        n++;
+    }
+    for (size_t i = 0; i < n_more && n + 1 < CLI_MOST_OPTIONS; i++) {
+        table[n++] = more[i];
+    }
+    table[n] = (cli_option){0};
+}
+
 /* Appends the parts of "a,b,c", a word of argv, which is cut into them in place. */
 /* separators: "," or "", what parts are cut at. */
 static bool add_to_list(cli_list *list, char *text, const char *separators)

@@ -45,6 +45,12 @@ typedef struct cli_option {
     bool *given; /* set to true when the option was given; may be NULL */
 } cli_option;
 
+/* Most options of one command, with the empty one at the end. */
+enum { CLI_MOST_OPTIONS = 40 };
+
+/* Appends options to a table of CLI_MOST_OPTIONS that ends with {0}. */
+void cli_options_append(cli_option *table, const cli_option *more, size_t n_more);
+
 typedef struct cli_arguments {
     const char **items; /* positionals in order; freed by cli_arguments_free */
     size_t n;

@@ -229,8 +229,11 @@ static bool enqueue(cli_picture_loader *l, ivl__item *item)
 
 static void note_found(cli_picture_loader *l, const ivl__item *item, ivl__seen seen)
 {
-    ivl__record_writer_counts recorded = ivl__record_writer_get_counts(l->options.writer);
+    ivl__record_writer_counts recorded = {0};
 
+    if (l->options.writer) {
+        recorded = ivl__record_writer_get_counts(l->options.writer);
+    }
     ivl__mutex_lock(&l->lock);
     if (seen == IVL__SEEN_RECORDED &&
         (item->kind != IVL__ITEM_UNIT_BEGIN && item->kind != IVL__ITEM_UNIT_END)) {
@@ -255,7 +258,7 @@ static ivl_status read_one(cli_picture_loader *l, bool *end, ivl_error *error)
     if (status != IVL_OK || *end) {
         return status;
     }
-    if (!stop) {
+    if (!stop && l->options.writer) {
         status = ivl__record_writer_seen(l->options.writer, &item, &seen, error);
     }
     if (status != IVL_OK || stop) {

@@ -23,7 +23,7 @@ typedef struct cli_picture_loader_options {
     const char *const *inputs;
     size_t n_inputs;
     ivl__image_source_options source;
-    ivl__record_writer *writer; /* asked what is recorded already */
+    ivl__record_writer *writer; /* asked what is recorded already; NULL: nothing is */
     cli_picture_rules rules;
     int threads;
     cli_prepare_fn *prepare;

@@ -19,11 +19,13 @@ void cli_picture_options_init(cli_picture_options *options)
                                      .unit_rows = DEFAULT_UNIT_ROWS};
 }
 
-void cli_picture_options_add(cli_picture_options *o, cli_option *table)
+static void add_inputs(cli_picture_options *o, cli_option *table)
 {
-    const cli_option shared[] = {
-        {"output", 'o', CLI_TEXT, &o->output, "OUT", "where results go", NULL},
-        {"resize", 0, CLI_TEXT, &o->resize, "HOW", "squash, crop (default) or crop-floor", NULL},
+    const char *how = !o->resize                         ? "squash, crop or crop-floor"
+                      : strcmp(o->resize, "squash") == 0 ? "squash (default), crop or crop-floor"
+                                                         : "squash, crop (default) or crop-floor";
+    const cli_option inputs[] = {
+        {"resize", 0, CLI_TEXT, &o->resize, "HOW", how, NULL},
         {"size", 0, CLI_INT, &o->size, "N", "side of the crop (default: the model's)", NULL},
         {"exif", 0, CLI_FLAG, &o->exif, NULL, "apply the orientation of EXIF", NULL},
         {"gray16", 0, CLI_TEXT, &o->gray16, "HOW", "16-bit grey: clip (default) or scale", NULL},
@@ -32,26 +34,35 @@ void cli_picture_options_add(cli_picture_options *o, cli_option *table)
         {"max-pixels", 0, CLI_U64, &o->max_pixels, "N",
          "refuse larger pictures (default: 178956970)", NULL},
         {"batch", 0, CLI_INT, &o->batch, "N", "pictures per pass (default: from the plan)", NULL},
+        {"stdin-tar", 0, CLI_TEXT, &o->stdin_tar, "NAME", "one tar from standard input", NULL},
+        {"null", '0', CLI_FLAG, &o->nul_list, NULL, "paths on standard input end with NUL", NULL},
+    };
+
+    cli_options_append(table, inputs, sizeof inputs / sizeof inputs[0]);
+}
+
+void cli_picture_options_add(cli_picture_options *o, cli_option *table)
+{
+    const cli_option output = {"output",           'o', CLI_TEXT, &o->output, "OUT",
+                               "where results go", NULL};
+    const cli_option outputs[] = {
         {"dtype", 0, CLI_TEXT, &o->dtype, "T", "f32 (default) or f16", NULL},
         {"unit-rows", 0, CLI_U64, &o->unit_rows, "N", "inputs per unit of OUT/ (default: 4096)",
          &o->unit_rows_given},
         {"shard", 0, CLI_TEXT, &o->shard, "I/N", "only the units u of OUT/ with u mod N = I", NULL},
-        {"stdin-tar", 0, CLI_TEXT, &o->stdin_tar, "NAME", "one tar from standard input", NULL},
-        {"null", '0', CLI_FLAG, &o->nul_list, NULL, "paths on standard input end with NUL", NULL},
         {"force", 0, CLI_FLAG, &o->force, NULL, "start over whatever is there", NULL},
         {"retry-errors", 0, CLI_FLAG, &o->retry_errors, NULL, "try recorded failures again", NULL},
         {"same-numerics", 0, CLI_FLAG, &o->same_numerics, NULL,
          "refuse to go on with another device or precision", NULL},
     };
-    size_t n = 0;
 
-    while (table[n].name) {
-        n++;
+    if (o->no_output) {
+        add_inputs(o, table);
+        return;
     }
-    for (size_t i = 0; i < sizeof shared / sizeof shared[0] && n + 1 < CLI_MOST_OPTIONS; i++) {
-        table[n++] = shared[i];
-    }
-    table[n] = (cli_option){0};
+    cli_options_append(table, &output, 1);
+    add_inputs(o, table);
+    cli_options_append(table, outputs, sizeof outputs / sizeof outputs[0]);
 }
 
 /* ---- checks ------------------------------------------------------------------------------ */
@@ -97,7 +108,7 @@ static bool take_inputs(cli_picture_options *o, const char *const *inputs, size_
 
 static bool check_source(cli_picture_options *o, const char *command, int *code)
 {
-    bool folder = ivl__record_path_is_folder(o->output);
+    bool folder = !o->no_output && ivl__record_path_is_folder(o->output);
 
     if (o->shard && !parse_shard(o->shard, &o->source.shard, &o->source.shards)) {
         *code = cli_usage_error(command, "--shard '%s': give I/N with I from 0 to N-1", o->shard);
@@ -143,7 +154,7 @@ static bool check_values(cli_picture_options *o, const char *command, int *code)
 bool cli_picture_options_check(cli_picture_options *o, const char *command,
                                const char *const *inputs, size_t n_inputs, int *code)
 {
-    if (!o->output || !*o->output) {
+    if (!o->no_output && (!o->output || !*o->output)) {
         *code = cli_usage_error(command, "where do results go? give -o OUT");
         return false;
     }

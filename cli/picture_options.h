@@ -1,4 +1,5 @@
-/* picture_options.h - the options that every command with image inputs and an output shares.
+/* picture_options.h - the options that every command with image inputs shares, and those about the
+ * output that most of them have.
  *
  * Each command lists them behind its own options; what they say about the numbers in the output
  * goes into its identity.
@@ -13,12 +14,14 @@
 #include "loader/npy.h"
 
 typedef struct cli_picture_options {
+    /* resize may be NULL while options are added: the command chooses later. */
     const char *output, *resize, *gray16, *dtype, *shard, *stdin_tar;
     int size;  /* 0: the model's */
     int batch; /* 0: the plan's */
     uint64_t max_pixels, unit_rows;
     bool exif, fast_decode, force, retry_errors, same_numerics, nul_list;
     bool unit_rows_given;
+    bool no_output; /* results do not go to -o OUT: set it before the options are added */
 
     /* Made by cli_picture_options_check. */
     const char **inputs; /* [n_inputs] */
@@ -27,8 +30,6 @@ typedef struct cli_picture_options {
     cli_picture_rules rules;
     ivl__npy_type type;
 } cli_picture_options;
-
-enum { CLI_MOST_OPTIONS = 40 };
 
 /* Defaults of the published protocol. */
 void cli_picture_options_init(cli_picture_options *options);

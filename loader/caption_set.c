@@ -334,7 +334,7 @@ ivl_status ivl__caption_set_parse(const void *data, size_t bytes, const void *na
     ivl__caption_builder b = {.set = set};
     ivl_status status;
 
-    *set = (ivl__caption_set){0};
+    *set = (ivl__caption_set){.form = options->form};
     status = parse_form(&b, data, bytes, names, names_bytes, options, error);
     json_decref(b.by_name);
     if (status == IVL_OK && set->n_captions == 0) {

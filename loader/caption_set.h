@@ -31,13 +31,6 @@ typedef struct ivl__caption {
     uint32_t image;
 } ivl__caption;
 
-typedef struct ivl__caption_set {
-    char **images; /* [n_images] paths below the folder of pictures, owned */
-    size_t n_images, images_capacity;
-    ivl__caption *captions; /* [n_captions] */
-    size_t n_captions, captions_capacity;
-} ivl__caption_set;
-
 typedef enum ivl__caption_form {
     IVL__CAPTIONS_AUTO, /* by the name and the first line */
     IVL__CAPTIONS_JSON,
@@ -45,6 +38,14 @@ typedef enum ivl__caption_form {
     IVL__CAPTIONS_CSV,
     IVL__CAPTIONS_LINES
 } ivl__caption_form;
+
+typedef struct ivl__caption_set {
+    ivl__caption_form form; /* as it was read: never AUTO */
+    char **images;          /* [n_images] paths below the folder of pictures, owned */
+    size_t n_images, images_capacity;
+    ivl__caption *captions; /* [n_captions] */
+    size_t n_captions, captions_capacity;
+} ivl__caption_set;
 
 /* "auto", "json", "flickr", "csv", "lines"; false for anything else. */
 bool ivl__caption_form_parse(const char *name, ivl__caption_form *form);

@@ -36,6 +36,21 @@ size_t ivl__top_scores(const float *scores, size_t n, size_t k, uint32_t *top)
     return held;
 }
 
+size_t ivl__best_add(ivl__best *best, size_t n, size_t k, float score, uint32_t index)
+{
+    size_t at = n < k ? n : k - 1;
+
+    if (k == 0 || (n == k && !ivl__score_before(score, index, best[at].score, best[at].index))) {
+        return n;
+    }
+    for (; at > 0 && ivl__score_before(score, index, best[at - 1].score, best[at - 1].index);
+         at--) {
+        best[at] = best[at - 1];
+    }
+    best[at] = (ivl__best){score, index};
+    return n + (n < k);
+}
+
 /* Eight partial sums, which compilers put into vector registers. */
 double ivl__dot(const float *a, const float *b, size_t n)
 {

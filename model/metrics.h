@@ -17,6 +17,15 @@ bool ivl__score_before(float a, size_t i, float b, size_t k);
 /* Indices of the best min(k, n) scores in their order; their number. top has room for k. */
 size_t ivl__top_scores(const float *scores, size_t n, size_t k, uint32_t *top);
 
+typedef struct ivl__best {
+    float score;
+    uint32_t index;
+} ivl__best;
+
+/* The same one score after another: puts it into a list of the best k in their order, of which n
+ * are there; the new n. */
+size_t ivl__best_add(ivl__best *best, size_t n, size_t k, float score, uint32_t index);
+
 /* Sum over i of a[i] * b[i], in double and in one order whatever the machine. */
 double ivl__dot(const float *a, const float *b, size_t n);
 /* Divides by the Euclidean length, computed in double; a zero vector stays zero. */

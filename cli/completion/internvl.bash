@@ -3,10 +3,14 @@
 _internvl() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' word i
     local commands='devices info selftest synth embed features preprocess verify status merge tokenize index search'
+    commands+=' similarity classify eval'
     local global='--device --device-memory --residency --precision --gemm --tuning --threads --quiet
         --verbose --log-json --trace --no-cache --cache-dir --kernel-dir --help --version'
-    local image='--output --resize --size --exif --gray16 --fast-decode --max-pixels --batch --dtype
-        --unit-rows --shard --stdin-tar --null --force --retry-errors --same-numerics --stats --dry-run'
+    local picture='--resize --size --exif --gray16 --fast-decode --max-pixels --batch --stdin-tar --null'
+    local image="--output $picture --dtype --unit-rows --shard --force --retry-errors --same-numerics
+        --stats --dry-run"
+    local clip='--mode --tokenizer --config --arch'
+    local prompts='--classes --templates --prompts --dataset --language'
     local architectures='internvit-6b-224 internvit-6b-448-v1-0 internvit-6b-448-v1-5
         internvit-300m-448 internvl-14b-224 internvl-c-13b-224 tiny tiny-14b'
     local options=''
@@ -28,6 +32,9 @@ _internvl() {
         return
         ;;
     --resize) mapfile -t COMPREPLY < <(compgen -W 'squash crop crop-floor' -- "$cur"); return ;;
+    --language) mapfile -t COMPREPLY < <(compgen -W 'en zh jp it ar' -- "$cur"); return ;;
+    --form) mapfile -t COMPREPLY < <(compgen -W 'auto json flickr csv lines' -- "$cur"); return ;;
+    --clean) mapfile -t COMPREPLY < <(compgen -W 'yes no' -- "$cur"); return ;;
     --gray16) mapfile -t COMPREPLY < <(compgen -W 'clip scale' -- "$cur"); return ;;
     --pool) mapfile -t COMPREPLY < <(compgen -W 'cls mean cls+mean' -- "$cur"); return ;;
     --normalize) mapfile -t COMPREPLY < <(compgen -W 'yes no' -- "$cur"); return ;;
@@ -44,6 +51,12 @@ _internvl() {
     synth)
         if [[ $cur != -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$architectures" -- "$cur")
+            return
+        fi
+        ;;
+    eval)
+        if [[ $cur != -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W 'classification retrieval suites' -- "$cur")
             return
         fi
         ;;
@@ -64,6 +77,12 @@ _internvl() {
     index) options='--output --mode --dtype --force' ;;
     search) options='--best --vectors --json --table --check' ;;
     tokenize) options='--texts --text --raw --decode' ;;
+    similarity) options="--images --texts --text --itm --json $clip $picture" ;;
+    classify) options="--topk --labels $prompts $clip $picture" ;;
+    eval)
+        options="--output --suite --score-only --json --folders --annotations --images --form
+            --names --split --clean --force --retry-errors $prompts $clip $picture"
+        ;;
     esac
     if [[ $cur == -* || -z $command ]]; then
         [[ $cur == -* ]] && options="$options $global"

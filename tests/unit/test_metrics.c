@@ -187,6 +187,8 @@ static void top_scores_are_in_order(void **state)
         float scores[40];
         bool taken[40] = {false};
         uint32_t top[45];
+        ivl__best best_list[45];
+        size_t n_best = 0;
         size_t n = (size_t)round % 40;
         size_t k = (size_t)round % 45;
         size_t got;
@@ -208,6 +210,14 @@ static void top_scores_are_in_order(void **state)
             }
             taken[best] = true;
             assert_int_equal(top[place], best);
+        }
+        /* One after another, from the last to the first: the order of arrival does not matter. */
+        for (size_t i = n; i-- > 0;) {
+            n_best = ivl__best_add(best_list, n_best, k, scores[i], (uint32_t)i);
+        }
+        assert_int_equal(n_best, got);
+        for (size_t place = 0; place < got; place++) {
+            assert_int_equal(best_list[place].index, top[place]);
         }
     }
 }
