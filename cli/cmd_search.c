@@ -1,7 +1,7 @@
 /* cmd_search.c - `internvl search`: the rows of an index that are nearest to each query. */
 #include "cli/options.h"
 #include "cli/progress.h"
-#include "cli/query_list.h"
+#include "cli/query_encoder.h"
 
 #include "loader/search_index.h"
 #include "runtime/memory.h"
@@ -20,11 +20,14 @@ typedef struct request {
     const char *vectors;
     int k;
     bool json, table, check;
-    const char *index_path;
+    cli_query_options queries;
+    const char *model, *index_path; /* model NULL: --vectors */
+    const char *const *inputs;      /* [n_inputs] pictures */
+    size_t n_inputs;
 } request;
 
 typedef struct searching {
-    const request *r;
+    request *r;
     ivl__search_index index;
     cli_query_list queries;
     ivl_search *search;
@@ -201,27 +204,41 @@ static ivl_status open_index(searching *s, ivl_error *error)
     return s->r->check ? check_index(s, error) : IVL_OK;
 }
 
-static int search_on(const cli_globals *globals, const request *r)
+/* Fills the list: CLI_DONE or CLI_SKIPPED, or what ends the command. */
+static int find_queries(const cli_globals *globals, searching *s)
+{
+    request *r = s->r;
+    ivl_error error = {0};
+
+    if (open_index(s, &error) != IVL_OK) {
+        return cli_fail(&error);
+    }
+    if (r->model) {
+        return cli_encode_queries(globals, &r->queries, r->model, r->inputs, r->n_inputs, &s->index,
+                                  &s->queries);
+    }
+    if (cli_query_list_add_array(&s->queries, r->vectors, &error) != IVL_OK) {
+        return cli_fail(&error);
+    }
+    return s->queries.skipped ? CLI_SKIPPED : CLI_DONE;
+}
+
+static int search_on(const cli_globals *globals, request *r)
 {
     searching s = {.r = r};
     ivl_error error = {0};
-    ivl_status status = open_index(&s, &error);
-    int code = CLI_DONE;
+    int code = find_queries(globals, &s);
 
-    if (status == IVL_OK) {
-        status = cli_query_list_add_array(&s.queries, r->vectors, &error);
-    }
-    if (status == IVL_OK && s.queries.n) {
-        status = search_all(globals, &s, &error);
-    }
-    if (status != IVL_OK) {
-        code = cli_fail(&error);
-    } else if (s.queries.n) {
-        tell_end(&s);
-        code = s.queries.skipped ? CLI_SKIPPED : CLI_DONE;
-    } else {
+    if ((code == CLI_DONE || code == CLI_SKIPPED) && s.queries.n == 0) {
         cli_say(IVL_LOG_ERROR, "search: no query is left (%" PRIu64 " skipped)", s.queries.skipped);
         code = s.queries.skipped ? CLI_SKIPPED : CLI_USAGE;
+    } else if (code == CLI_DONE || code == CLI_SKIPPED) {
+        if (search_all(globals, &s, &error) == IVL_OK) {
+            tell_end(&s);
+            code = s.queries.skipped ? CLI_SKIPPED : code;
+        } else {
+            code = cli_fail(&error);
+        }
     }
     ivl_search_free(s.search);
     ivl__free(s.hits);
@@ -232,32 +249,53 @@ static int search_on(const cli_globals *globals, const request *r)
     return code;
 }
 
+static int check_positionals(request *r, const cli_arguments *arguments)
+{
+    const bool texts = r->queries.texts || r->queries.text.n;
+    const bool listed = r->queries.pictures.stdin_tar || r->queries.pictures.nul_list;
+
+    if (arguments->n == 0) {
+        return cli_usage_error("search", "a MODEL and the X.index are missing (with --vectors the "
+                                         "X.index alone)");
+    }
+    if (r->vectors && (arguments->n > 1 || texts || listed)) {
+        return cli_usage_error("search", "--vectors takes one X.index alone, no MODEL, texts or "
+                                         "pictures beside it");
+    }
+    if (!r->vectors && arguments->n == 1) {
+        return cli_usage_error("search",
+                               "needs a MODEL and an X.index, got only \"%s\" (with "
+                               "--vectors the X.index alone is enough)",
+                               arguments->items[0]);
+    }
+    if (!r->vectors && !texts && !listed && arguments->n == 2) {
+        return cli_usage_error("search", "what for? give --text STR, --texts FILE, pictures, or "
+                                         "--vectors Q.npy");
+    }
+    r->model = r->vectors ? NULL : arguments->items[0];
+    r->index_path = arguments->items[r->vectors ? 0 : 1];
+    if (arguments->n > 2) {
+        r->inputs = arguments->items + 2;
+        r->n_inputs = arguments->n - 2;
+    }
+    return CLI_DONE;
+}
+
 static int check(request *r, const cli_arguments *arguments)
 {
-    if (arguments->n == 0) {
-        return cli_usage_error("search", "the X.index is missing");
-    }
-    if (!r->vectors) {
-        return cli_usage_error("search", "what for? give --vectors Q.npy");
-    }
-    if (arguments->n > 1) {
-        return cli_usage_error("search", "--vectors takes one X.index alone; \"%s\" is too much",
-                               arguments->items[1]);
-    }
     if (r->k < 1) {
         return cli_usage_error("search", "-k must be at least 1");
     }
     if (r->json && r->table) {
         return cli_usage_error("search", "--json and --table exclude each other");
     }
-    r->index_path = arguments->items[arguments->n - 1];
-    return CLI_DONE;
+    return check_positionals(r, arguments);
 }
 
 static int run(const cli_globals *globals, int argc, char **argv)
 {
     request r = {.k = 10};
-    const cli_option options[] = {
+    cli_option options[CLI_MOST_OPTIONS] = {
         {"best", 'k', CLI_INT, &r.k, "N", "results of each query (default: 10)", NULL},
         {"vectors", 0, CLI_TEXT, &r.vectors, "Q.npy", "queries as vectors; needs no MODEL", NULL},
         {"json", 0, CLI_FLAG, &r.json, NULL, "JSON lines (default unless on a terminal)", NULL},
@@ -267,22 +305,25 @@ static int run(const cli_globals *globals, int argc, char **argv)
     cli_arguments arguments = {0};
     int code;
 
-    if (!cli_options_parse(&cli_search, options, argc, argv, &arguments, &code)) {
-        return code;
+    cli_query_options_add(&r.queries, options);
+    if (cli_options_parse(&cli_search, options, argc, argv, &arguments, &code)) {
+        code = check(&r, &arguments);
+        code = code == CLI_DONE ? search_on(globals, &r) : code;
+        cli_arguments_free(&arguments);
     }
-    code = check(&r, &arguments);
-    if (code == CLI_DONE) {
-        code = search_on(globals, &r);
-    }
-    cli_arguments_free(&arguments);
+    cli_query_options_free(&r.queries);
     return code;
 }
 
 const cli_command cli_search = {
     .name = "search",
     .summary = "the rows of an index that are nearest to each query",
-    .synopsis = "X.index --vectors Q.npy [-k N] [OPTIONS]",
-    .examples = "internvl search photos.index --vectors queries.npy -k 10\n"
-                "internvl search photos.index --vectors queries.npy --json | jq -r .key",
+    .synopsis = "MODEL X.index --text STR|--texts FILE|INPUT... [-k N] [OPTIONS]\n"
+                "       internvl search X.index --vectors Q.npy [-k N] [OPTIONS]",
+    .examples =
+        "internvl search InternVL-14B-224px photos.index --text \"a dog on a beach\" -k 10\n"
+        "internvl search InternVL-14B-224px photos.index like_this.jpg --json | jq -r .key\n"
+        "internvl search InternVL-14B-224px photos.index --texts queries.txt > hits.jsonl\n"
+        "internvl search photos.index --vectors queries.npy",
     .run = run,
 };

@@ -75,7 +75,9 @@ _internvl() {
     status) options='--json' ;;
     merge) options='--output --force' ;;
     index) options='--output --mode --dtype --force' ;;
-    search) options='--best --vectors --json --table --check' ;;
+    search)
+        options="--best --text --texts --vectors --json --table --check --tokenizer --config --arch $picture"
+        ;;
     tokenize) options='--texts --text --raw --decode' ;;
     similarity) options="--images --texts --text --itm --json $clip $picture" ;;
     classify) options="--topk --labels $prompts $clip $picture" ;;

@@ -1,5 +1,6 @@
 # `internvl index`: embed outputs become one file, which NumPy reads too; what does not fit together is refused.
-# shellcheck shell=bash disable=SC2034,SC2154
+# shellcheck shell=bash disable=SC2034,SC2154,SC1091
+. cli/arrays.sh
 expect_exit 2 index
 expect_one_error 'the EMBEDDINGS are missing'
 expect_exit 2 index "$tmp"
@@ -16,28 +17,15 @@ expect_no_file "$tmp/x.index"
 
 # ---- an output that nobody computed: records and arrays by hand, rows of three values
 id=$(printf 'a%.0s' {1..64})
-# f32 NUMBERS: as little-endian bytes; only those that are written here.
-f32() {
-    local value
-    for value in "$@"; do
-        case $value in 0) printf '\0\0\0\0' ;; 1) printf '\0\0\200\77' ;; 3) printf '\0\0\100\100' ;; 4) printf '\0\0\200\100' ;; nan) printf '\0\0\300\177' ;; esac
-    done
-}
 # output NAME MODEL_ID MODE ROWS: NAME.npy with its record; row 1 is zero where there are 3 rows.
 output() {
-    local header row
-    header="{'descr': '<f4', 'fortran_order': False, 'shape': ($4, 3), }"
-    {
-        printf '\223NUMPY\1\0\166\0%-117s\n' "$header"
-        for ((row = 0; row < $4; row++)); do [ $row = 1 ] && f32 0 0 0 || f32 3 0 4; done
-    } >"$tmp/$1.npy"
-    for ((row = 0; row < $4; row++)); do printf '{"row": %d, "key": "%s_%d.jpg", "width": 1, "height": 1}\n' $row "$1" $row; done >"$tmp/$1.jsonl"
-    cat >"$tmp/$1.meta.json" <<END
-{"format": "internvl-output", "version": 1,
- "identity": {"command": "embed", "model_id": "$2", "mode": "$3", "pool": "cls", "resize": "crop", "size": 56},
- "streams": [{"name": "img_emb", "suffix": "", "type": "float32", "shape": [3]}],
- "state": "done", "rows": $4, "errors": 0}
-END
+    local row numbers=()
+    for ((row = 0; row < $4; row++)); do
+        [ $row = 1 ] && numbers+=(0 0 0) || numbers+=(3 0 4)
+        printf '{"row": %d, "key": "%s_%d.jpg", "width": 1, "height": 1}\n' $row "$1" $row
+    done >"$tmp/$1.jsonl"
+    array "$tmp/$1.npy" "$4" 3 "${numbers[@]}"
+    record "$tmp/$1.meta.json" "$2" "$3" "$4" 3
 }
 output one "$id" vit 1
 expect_exit 0 index "$tmp/one.npy" -o "$tmp/one.index"
