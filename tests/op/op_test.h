@@ -85,6 +85,29 @@ static inline float test_uniform(uint64_t *state)
     return (float)((double)(test_random(state) >> 11) * 0x1p-52 - 1.0);
 }
 
+/* n values, uniform around `mean`; the caller's to free. */
+static inline float *test_values(size_t n, uint64_t seed, float mean, float spread)
+{
+    float *x = calloc(n ? n : 1, sizeof *x);
+
+    assert_non_null(x);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = mean + spread * test_uniform(&seed);
+    }
+    return x;
+}
+
+/* Element `index` of an array of `type`, rounded to it. */
+static inline void test_store(ivl_dtype type, void *data, size_t index, float value)
+{
+    if (type == IVL_F32) {
+        ((float *)data)[index] = value;
+    } else {
+        ((uint16_t *)data)[index] = type == IVL_F16 ? ivl__float_to_f16(value)
+                                                    : ivl__float_to_bf16(value);
+    }
+}
+
 #define GUARD_BYTES 4096u
 #define GUARD_VALUE 0xA5u
 

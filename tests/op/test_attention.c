@@ -87,17 +87,6 @@ typedef struct attention_data {
     ivl__attention_call call;
 } attention_data;
 
-static float *random_values(size_t n, uint64_t seed, float size)
-{
-    float *x = malloc((n ? n : 1) * sizeof *x);
-
-    assert_non_null(x);
-    for (size_t i = 0; i < n; i++) {
-        x[i] = size * test_uniform(&seed);
-    }
-    return x;
-}
-
 static void set_up(const attention_case *c, attention_data *d)
 {
     int most_q = 0;
@@ -117,9 +106,9 @@ static void set_up(const attention_case *c, attention_data *d)
     d->n_kv = (size_t)(d->kv_offsets[c->sequences] * d->kv_ld);
     d->n_out = (size_t)(d->q_offsets[c->sequences] * d->out_ld);
     d->n_lse = (size_t)(d->q_offsets[c->sequences] * c->heads);
-    d->q = random_values(d->n_q, 1, 3.0f);
-    d->k = random_values(d->n_kv, 2, 1.0f);
-    d->v = random_values(d->n_kv, 3, 1.0f);
+    d->q = test_values(d->n_q, 1, 0.0f, 3.0f);
+    d->k = test_values(d->n_kv, 2, 0.0f, 1.0f);
+    d->v = test_values(d->n_kv, 3, 0.0f, 1.0f);
     d->bq = test_upload(d->q, d->n_q * 4, c->shift);
     d->bk = test_upload(d->k, d->n_kv * 4, c->shift);
     d->bv = test_upload(d->v, d->n_kv * 4, c->shift);

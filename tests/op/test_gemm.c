@@ -34,17 +34,6 @@ static float value_at(uint64_t what, uint64_t row, uint64_t col)
     return test_uniform(&state);
 }
 
-static void store(ivl_dtype type, void *data, size_t index, float value)
-{
-    uint16_t bits = type == IVL_F16 ? ivl__float_to_f16(value) : ivl__float_to_bf16(value);
-
-    if (type == IVL_F32) {
-        ((float *)data)[index] = value;
-    } else {
-        ((uint16_t *)data)[index] = bits;
-    }
-}
-
 static float load(ivl_dtype type, const void *data, size_t index)
 {
     return ivl__dtype_load(type, data, index);
@@ -55,7 +44,7 @@ static float x_at(const problem *p, ivl_dtype type, int32_t row, int32_t k)
 {
     uint32_t bits[1];
 
-    store(type, bits, 0, value_at(1, (uint64_t)(p->first_row + row), (uint64_t)k));
+    test_store(type, bits, 0, value_at(1, (uint64_t)(p->first_row + row), (uint64_t)k));
     return load(type, bits, 0);
 }
 
@@ -63,7 +52,7 @@ static float w_at(const problem *p, int32_t col, int32_t k)
 {
     uint32_t bits[1];
 
-    store(p->w_type, bits, 0, value_at(2, (uint64_t)col, (uint64_t)k));
+    test_store(p->w_type, bits, 0, value_at(2, (uint64_t)col, (uint64_t)k));
     return load(p->w_type, bits, 0);
 }
 
@@ -86,7 +75,7 @@ static test_buffer upload_matrix(const problem *p, bool is_x, ivl_dtype type, in
                                    : (size_t)r * (size_t)cols + (size_t)c;
             float value = is_x ? x_at(p, type, row0 + r, c) : w_at(p, row0 + r, c);
 
-            store(type, data, NAN_VALUES + at, value);
+            test_store(type, data, NAN_VALUES + at, value);
         }
     }
     b = test_upload(data, count * bytes, p->shift * bytes);
@@ -121,8 +110,8 @@ static test_buffer upload_y(const problem *p)
     memset(data, 0xff, (size_t)p->m * ld * bytes);
     for (int32_t r = 0; p->epilogue == IVL__EPILOGUE_RESIDUAL && r < p->m; r++) {
         for (int32_t c = 0; c < p->n; c++) {
-            store(p->y_type, data, (size_t)r * ld + (size_t)c,
-                  value_at(5, (uint64_t)(p->first_row + r), (uint64_t)c));
+            test_store(p->y_type, data, (size_t)r * ld + (size_t)c,
+                       value_at(5, (uint64_t)(p->first_row + r), (uint64_t)c));
         }
     }
     b = test_upload(data, (size_t)p->m * ld * bytes, p->shift * bytes);

@@ -20,17 +20,6 @@ static size_t n_cases(void)
     return test_tiny() ? 5 : sizeof cases / sizeof cases[0];
 }
 
-static float *random_values(size_t n, uint64_t seed, float mean, float spread)
-{
-    float *x = malloc(n * sizeof *x);
-
-    assert_non_null(x);
-    for (size_t i = 0; i < n; i++) {
-        x[i] = mean + spread * test_uniform(&seed);
-    }
-    return x;
-}
-
 /* y in double precision, and the bound of its error.
  *
  * A sum of n terms of one sign, in 64 (rows) or 256 (groups) partial sums, is off by at most
@@ -76,9 +65,9 @@ static void check_norm(ivl__norm_kind kind, const char *variant, const norm_case
     size_t n_x = (size_t)c->rows * (size_t)c->x_ld;
     size_t n_y = (size_t)(c->rows - 1) * (size_t)c->y_ld + (size_t)c->width;
     size_t width = (size_t)c->width;
-    float *x = random_values(n_x, 1, mean, 2.0f);
-    float *w = random_values(width, 2, 1.0f, 0.5f);
-    float *b = random_values(width, 3, 0.0f, 1.0f);
+    float *x = test_values(n_x, 1, mean, 2.0f);
+    float *w = test_values(width, 2, 1.0f, 0.5f);
+    float *b = test_values(width, 3, 0.0f, 1.0f);
     double *want = malloc(width * sizeof *want);
     float *y = malloc(n_y * sizeof *y);
     test_buffer bx = test_upload(x, n_x * 4, c->x_shift & ~3u);
@@ -148,8 +137,8 @@ static void types_places_and_positions_agree(const char *variant, int width)
     enum { ROWS = 3 };
     const ivl_dtype types[] = {IVL_F16, IVL_BF16};
     size_t n = (size_t)width * ROWS;
-    float *x = random_values(n, 7, 0.0f, 3.0f);
-    float *w = random_values((size_t)width, 8, 1.0f, 0.5f);
+    float *x = test_values(n, 7, 0.0f, 3.0f);
+    float *w = test_values((size_t)width, 8, 1.0f, 0.5f);
     float *y = malloc(n * sizeof *y);
     float *again = malloc(n * sizeof *again);
     uint16_t *half = malloc(n * sizeof *half);
@@ -215,7 +204,7 @@ static void unit_length(void **state)
     enum { ROWS = 3 };
     const int width = test_tiny() ? 9 : 768;
     size_t n = (size_t)width * ROWS;
-    float *x = random_values(n, 5, 0.1f, 1.0f);
+    float *x = test_values(n, 5, 0.1f, 1.0f);
     double *want = malloc(n * sizeof *want);
     test_buffer bx = test_upload(x, n * 4, 4);
     ivl_error error = {0};

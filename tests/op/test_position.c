@@ -2,25 +2,14 @@
 #include "runtime/ops.h"
 #include "tests/op/op_test.h"
 
-static float *random_values(size_t n, uint64_t seed)
-{
-    float *x = malloc(n * sizeof *x);
-
-    assert_non_null(x);
-    for (size_t i = 0; i < n; i++) {
-        x[i] = test_uniform(&seed);
-    }
-    return x;
-}
-
 static void check_embed(int images, int tokens, int width)
 {
     size_t w = (size_t)width;
     size_t n = (size_t)(images * tokens) * w;
     size_t n_patches = (size_t)(images * (tokens - 1)) * w;
-    float *patches = random_values(n_patches ? n_patches : 1, 1);
-    float *class_row = random_values(w, 2);
-    float *position = random_values((size_t)tokens * w, 3);
+    float *patches = test_values(n_patches, 1, 0.0f, 1.0f);
+    float *class_row = test_values(w, 2, 0.0f, 1.0f);
+    float *position = test_values((size_t)tokens * w, 3, 0.0f, 1.0f);
     float *x = malloc(n * sizeof *x);
     test_buffer bp = test_upload(patches, (n_patches ? n_patches : 1) * 4, 4);
     test_buffer bc = test_upload(class_row, w * 4, 8);
@@ -110,7 +99,7 @@ static float *resize(const float *from, int from_h, int from_w, int to_h, int to
 
 static void check_resize(int from_h, int from_w, int to_h, int to_w, int width)
 {
-    float *from = random_values((size_t)(1 + from_h * from_w) * (size_t)width, 9);
+    float *from = test_values((size_t)(1 + from_h * from_w) * (size_t)width, 9, 0.0f, 1.0f);
     float *to = resize(from, from_h, from_w, to_h, to_w, width);
     size_t n = (size_t)(1 + to_h * to_w) * (size_t)width;
     double *want = malloc(n * sizeof *want);

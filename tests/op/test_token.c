@@ -5,17 +5,6 @@
 
 #define U 0x1p-24 /* unit roundoff of fp32 */
 
-static float *random_values(size_t n, uint64_t seed, float size)
-{
-    float *x = malloc(n * sizeof *x);
-
-    assert_non_null(x);
-    for (size_t i = 0; i < n; i++) {
-        x[i] = size * test_uniform(&seed);
-    }
-    return x;
-}
-
 static test_buffer upload_floats(const float *x, size_t n, size_t shift)
 {
     return test_upload(x, n * sizeof *x, shift);
@@ -37,15 +26,6 @@ static const gather_case gather_cases[] = {
     {97, 96, 4096, 1, 5, 1},
 };
 
-static void store(ivl_dtype type, void *data, size_t i, float x)
-{
-    if (type == IVL_F32) {
-        ((float *)data)[i] = x;
-    } else {
-        ((uint16_t *)data)[i] = type == IVL_F16 ? ivl__float_to_f16(x) : ivl__float_to_bf16(x);
-    }
-}
-
 /* Every tile is a buffer of its own, between rubbish. */
 static void check_gather(const gather_case *c, ivl_dtype type)
 {
@@ -54,7 +34,7 @@ static void check_gather(const gather_case *c, ivl_dtype type)
     const size_t ld = width + (size_t)c->out_gap;
     const size_t n = (size_t)c->table_rows * width;
     const size_t n_out = ((size_t)c->rows - 1) * ld + width;
-    float *values = random_values(n, n, 3.0f);
+    float *values = test_values(n, n, 0.0f, 3.0f);
     unsigned char *table = malloc(n * bytes);
     int32_t *index = malloc((size_t)c->rows * sizeof *index);
     float *out = malloc(n_out * sizeof *out);
@@ -64,7 +44,7 @@ static void check_gather(const gather_case *c, ivl_dtype type)
     ivl_error error = {0};
 
     for (size_t i = 0; i < n; i++) {
-        store(type, table, i, values[i]);
+        test_store(type, table, i, values[i]);
     }
     for (int t = 0; t < c->tiles; t++) {
         int first = c->table_rows * t / c->tiles;
@@ -152,8 +132,8 @@ static void check_add(int rows, int x_rows, int width, bool indexed)
     const size_t x_ld = (size_t)width + 2;
     const size_t y_ld = (size_t)width + 1;
     const size_t n_y = (size_t)rows * y_ld;
-    float *x = random_values((size_t)x_rows * x_ld, 1, 1.0f);
-    float *y = random_values(n_y, 2, 1.0f);
+    float *x = test_values((size_t)x_rows * x_ld, 1, 0.0f, 1.0f);
+    float *y = test_values(n_y, 2, 0.0f, 1.0f);
     float *got = malloc(n_y * sizeof *got);
     int32_t *index = malloc((size_t)rows * sizeof *index);
     test_buffer bx = upload_floats(x, (size_t)x_rows * x_ld, 4);
@@ -312,7 +292,7 @@ static void check_rope(const rope_case *c)
     const size_t width = (size_t)(c->heads * c->head_dim);
     const size_t ld = width + (size_t)c->ld_gap;
     float *table = malloc(MAX_POSITIONS * (size_t)c->head_dim * sizeof *table);
-    float *x = random_values((size_t)c->rows * ld, ld, 4.0f);
+    float *x = test_values((size_t)c->rows * ld, ld, 0.0f, 4.0f);
     float *got = malloc((size_t)c->rows * ld * sizeof *got);
     float *alone = malloc(ld * sizeof *alone);
     rope_case one = *c;
@@ -373,8 +353,8 @@ static void check_swiglu(int rows, int width, float size, size_t shift)
     const size_t n = (size_t)rows * ld;
     const size_t n_out = (size_t)rows * out_ld;
     const ivl_dtype types[] = {IVL_F16, IVL_BF16};
-    float *gate = random_values(n, 1, size);
-    float *up = random_values(n, 2, 2.0f);
+    float *gate = test_values(n, 1, 0.0f, size);
+    float *up = test_values(n, 2, 0.0f, 2.0f);
     float *out = malloc(n_out * sizeof *out);
     float *again = malloc(n * sizeof *again);
     uint16_t *narrow = malloc(n_out * sizeof *narrow);
