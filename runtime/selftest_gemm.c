@@ -154,12 +154,12 @@ static ivl_status test_backend(ivl__trial *t, const ivl__gemm_backend *backend,
 static const product model_products[] = {
     {IVL__GEMM_NT, IVL_BF16, IVL__EPILOGUE_RESIDUAL, true},
     {IVL__GEMM_NT, IVL_BF16, IVL__EPILOGUE_GELU, false},
+    {IVL__GEMM_NN, IVL_BF16, IVL__EPILOGUE_BIAS, false},
 };
 
 static const product other_products[] = {
     {IVL__GEMM_NT, IVL_F16, IVL__EPILOGUE_BIAS, false},
     {IVL__GEMM_NT, IVL_F32, IVL__EPILOGUE_BIAS, true},
-    {IVL__GEMM_NN, IVL_BF16, IVL__EPILOGUE_BIAS, false},
     {IVL__GEMM_TN, IVL_F32, IVL__EPILOGUE_RESIDUAL, false},
 };
 

@@ -16,10 +16,10 @@
     BASELINE(position, ANY)                           \
     BASELINE(norm_rms, ANY)                           \
     BASELINE(norm_layer, ANY)                         \
-    SPARE(l2_normalize)                               \
-    SPARE(gather)                                     \
-    SPARE(rope)                                       \
-    SPARE(swiglu)                                     \
+    BASELINE(l2_normalize, ANY)                       \
+    BASELINE(gather, ANY)                             \
+    BASELINE(rope, ANY)                               \
+    BASELINE(swiglu, ANY)                             \
     BASELINE(attention_cpu, CPU)                      \
     OPTIONAL(attention_cpu_fast, CPU, x86_bf16_dot)   \
     BASELINE(attention_local, GPU)                    \
