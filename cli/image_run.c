@@ -323,7 +323,8 @@ static int finish(runner *r, ivl_error *error)
         return cli_fail(error);
     }
     if (read.source.other) {
-        cli_say(IVL_LOG_VERBOSE, "%llu files were no pictures",
+        cli_say(IVL_LOG_INFO,
+                "left out: %llu files (or members of tars) that are no pictures by their names",
                 (unsigned long long)read.source.other);
     }
     tell_end(r, &written);

@@ -72,12 +72,14 @@ expect_no_file "$tmp/no.npy.part"
 mkdir -p "$tmp/photos/b" "$tmp/photos/a"
 for name in z.jpg a/1.JPG b/2.jpeg; do cp "$samples/camera.jpg" "$tmp/photos/$name"; done
 cp $samples/camera.jpg "$tmp/photos"/$'\xff\xe9.jpg'
-ln -s ../photos "$tmp/photos/b/loop"
+ln -s ../../photos "$tmp/photos/b/loop"
 ln -s nowhere "$tmp/photos/b/dangling.jpg"
 echo no >"$tmp/photos/notes.txt"
 expect_exit 3 embed $model "$tmp/photos" -o "$tmp/folder.npy" -q
 expect_that 'keys of a folder' cmp -s <(grep -o '"key": *"[^"]*"' "$tmp/folder.jsonl" | sed 's/^"key": *//') <(
     printf '"%s"\n' "$tmp/photos/a/1.JPG" "$tmp/photos/b/2.jpeg" "$tmp/photos/z.jpg" "$tmp/photos/\\udcff\\udce9.jpg")
+expect_exit 3 embed $model "$tmp/photos" -o "$tmp/folder.npy"
+expect_stderr 'left out: 1 files .or members of tars. that are no pictures'
 
 # ---- lists, stdin, ranges, tars
 printf '%s\r\n' $samples/coffee.jpg $samples/rocket.jpg >"$tmp/crlf.txt"
