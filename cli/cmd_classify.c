@@ -1,6 +1,7 @@
 /* cmd_classify.c - `internvl classify`: zero-shot classes of images by prompts. */
 #include "cli/classifier.h"
 #include "cli/image_run.h"
+#include "cli/input_walk.h"
 #include "cli/json.h"
 
 #include "loader/label_file.h"
@@ -58,40 +59,11 @@ static size_t tell_unknown_keys(const ivl__labels *labels, const char *file)
     return unknown;
 }
 
-/* Standard input can be read once only. */
-static bool can_walk(const cli_picture_options *pictures)
+static ivl_status ask_label(void *user, char **key, ivl_error *error)
 {
-    bool walkable = !pictures->stdin_tar;
-
-    for (size_t i = 0; i < pictures->n_inputs; i++) {
-        walkable = walkable && strcmp(pictures->inputs[i], "-") != 0 &&
-                   strcmp(pictures->inputs[i], "-0") != 0;
-    }
-    return walkable;
-}
-
-/* A look at the names of all inputs, before hours are spent on them. */
-static ivl_status walk(const cli_picture_options *pictures, ivl__labels *labels, ivl_error *error)
-{
-    ivl__image_source *source = NULL;
-    bool end = false;
-    ivl_status status = ivl__image_source_open(pictures->inputs, pictures->n_inputs,
-                                               &pictures->source, &source, error);
-
-    while (status == IVL_OK) {
-        ivl__item item;
-
-        status = ivl__image_source_next(source, &item, &end, error);
-        if (status != IVL_OK || end) {
-            break;
-        }
-        if (item.kind != IVL__ITEM_UNIT_BEGIN && item.kind != IVL__ITEM_UNIT_END) {
-            ivl__labels_find(labels, item.key);
-        }
-        ivl__item_free(&item);
-    }
-    ivl__image_source_free(source);
-    return status;
+    (void)error;
+    ivl__labels_find(user, *key);
+    return IVL_OK;
 }
 
 static int read_labels(classifying *c, const classify_options *o)
@@ -114,8 +86,9 @@ static int read_labels(classifying *c, const classify_options *o)
     if (!c->counts.totals || !c->counts.rights) {
         return cli_fail(&(ivl_error){IVL_OUT_OF_MEMORY, "out of memory for counts"});
     }
-    if (can_walk(&o->pictures)) {
-        status = walk(&o->pictures, &c->labels, &error);
+    /* A look at the names of all inputs, before hours are spent on them. */
+    if (cli_inputs_can_walk(&o->pictures)) {
+        status = cli_inputs_walk(&o->pictures, ask_label, &c->labels, &error);
         if (status != IVL_OK) {
             return cli_fail(&error);
         }

@@ -38,12 +38,10 @@ typedef struct cli_eval_images {
     size_t rows;
 } cli_eval_images;
 
-/* The keys of pictures->inputs, without reading a picture. */
-ivl_status cli_eval_images_walk(const cli_picture_options *pictures, cli_eval_images *images,
-                                ivl_error *error);
-/* Their vectors: computes what OUT/images.npy does not have yet, and reads them all. CLI_DONE,
- * CLI_SKIPPED (some failed), or the exit code of what was printed. */
-int cli_eval_images_encode(cli_eval_options *options, const cli_clip *clip,
+/* The pictures of o->pictures.inputs: computes the vectors that OUT/images.npy does not have yet,
+ * and reads them all. expected: how many there must be; 0: any. CLI_DONE, CLI_SKIPPED (some
+ * failed), or the exit code of what was printed. */
+int cli_eval_images_encode(cli_eval_options *options, const cli_clip *clip, size_t expected,
                            cli_eval_images *images);
 void cli_eval_images_free(cli_eval_images *images);
 

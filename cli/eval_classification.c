@@ -222,26 +222,6 @@ static ivl_status make_predictions(evaluation *e, ivl_error *error)
 
 /* ---- the task ---------------------------------------------------------------------------- */
 
-static int run_on(evaluation *e)
-{
-    cli_eval_options *o = e->options;
-    ivl_error error = {0};
-    int code = CLI_DONE;
-
-    if (!cli_picture_options_fit(&o->pictures, "eval", e->clip.info.image_size,
-                                 e->clip.info.patch_size, &code)) {
-        return code;
-    }
-    if (cli_eval_images_walk(&o->pictures, &e->images, &error) != IVL_OK) {
-        return cli_fail(&error);
-    }
-    code = cli_eval_images_encode(o, &e->clip, &e->images);
-    if ((code == CLI_DONE || code == CLI_SKIPPED) && make_predictions(e, &error) != IVL_OK) {
-        return cli_fail(&error);
-    }
-    return code;
-}
-
 static int prepare(evaluation *e)
 {
     cli_eval_options *o = e->options;
@@ -262,6 +242,7 @@ static int prepare(evaluation *e)
 int cli_eval_classification(cli_eval_options *o, const cli_arguments *arguments)
 {
     evaluation e = {.options = o};
+    ivl_error error = {0};
     int code = CLI_DONE;
 
     if (arguments->n != 2) {
@@ -285,7 +266,10 @@ int cli_eval_classification(cli_eval_options *o, const cli_arguments *arguments)
         code = cli_clip_open("eval", arguments->items[0], &o->clip, &e.clip);
     }
     if (code == CLI_DONE) {
-        code = run_on(&e);
+        code = cli_eval_images_encode(o, &e.clip, 0, &e.images);
+    }
+    if (code == CLI_DONE || code == CLI_SKIPPED) {
+        code = make_predictions(&e, &error) == IVL_OK ? code : cli_fail(&error);
     }
     cli_classifier_free(&e.classifier);
     cli_eval_images_free(&e.images);

@@ -1,6 +1,7 @@
 /* eval_images.c - the pictures of an evaluation and their vectors; see eval.h. */
 #include "cli/eval.h"
 #include "cli/image_run.h"
+#include "cli/input_walk.h"
 
 #include "loader/input_list.h"
 #include "loader/record_lines.h"
@@ -23,39 +24,17 @@ void cli_eval_images_free(cli_eval_images *images)
 
 /* ---- the inputs -------------------------------------------------------------------------- */
 
-static ivl_status add_key(cli_eval_images *images, ivl__item *item, ivl_error *error)
+static ivl_status add_key(void *user, char **key, ivl_error *error)
 {
+    cli_eval_images *images = user;
+
     if (!ivl__grow((void **)&images->keys, &images->capacity, images->n + 1,
                    sizeof *images->keys)) {
         return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the names of pictures");
     }
-    images->keys[images->n++] = item->key;
-    item->key = NULL;
+    images->keys[images->n++] = *key;
+    *key = NULL;
     return IVL_OK;
-}
-
-ivl_status cli_eval_images_walk(const cli_picture_options *pictures, cli_eval_images *images,
-                                ivl_error *error)
-{
-    ivl__image_source *source = NULL;
-    bool end = false;
-    ivl_status status = ivl__image_source_open(pictures->inputs, pictures->n_inputs,
-                                               &pictures->source, &source, error);
-
-    while (status == IVL_OK) {
-        ivl__item item;
-
-        status = ivl__image_source_next(source, &item, &end, error);
-        if (status != IVL_OK || end) {
-            break;
-        }
-        if (item.kind != IVL__ITEM_UNIT_BEGIN && item.kind != IVL__ITEM_UNIT_END) {
-            status = add_key(images, &item, error);
-        }
-        ivl__item_free(&item);
-    }
-    ivl__image_source_free(source);
-    return status;
 }
 
 /* ---- the run ----------------------------------------------------------------------------- */
@@ -222,18 +201,41 @@ static int encode(cli_eval_options *o, const cli_clip *clip, row_maker *m, const
     return code;
 }
 
-int cli_eval_images_encode(cli_eval_options *o, const cli_clip *clip, cli_eval_images *images)
+static int walk(const cli_eval_options *o, size_t expected, cli_eval_images *images)
+{
+    ivl_error error = {0};
+
+    if (cli_inputs_walk(&o->pictures, add_key, images, &error) != IVL_OK) {
+        return cli_fail(&error);
+    }
+    if (expected && images->n != expected) {
+        return cli_usage_error("eval",
+                               "%zu pictures are named, which are %zu inputs: some are "
+                               "archives or folders",
+                               expected, images->n);
+    }
+    return CLI_DONE;
+}
+
+int cli_eval_images_encode(cli_eval_options *o, const cli_clip *clip, size_t expected,
+                           cli_eval_images *images)
 {
     char *path = cli_eval_path(o, "images.npy");
     row_maker m = {0};
     ivl_error error = {0};
-    int code;
+    int code = CLI_DONE;
 
     if (!path) {
         return cli_fail(&(ivl_error){IVL_OUT_OF_MEMORY, "out of memory for a path"});
     }
-    code = ivl__folder_create(o->output, &error) == IVL_OK ? encode(o, clip, &m, path, images)
-                                                           : cli_fail(&error);
+    if (cli_picture_options_fit(&o->pictures, "eval", clip->info.image_size, clip->info.patch_size,
+                                &code)) {
+        code = walk(o, expected, images);
+    }
+    if (code == CLI_DONE && ivl__folder_create(o->output, &error) != IVL_OK) {
+        code = cli_fail(&error);
+    }
+    code = code == CLI_DONE ? encode(o, clip, &m, path, images) : code;
     ivl__free(m.vector);
     ivl__free(path);
     return code;

@@ -247,32 +247,6 @@ static ivl_status make_predictions(evaluation *e, ivl_error *error)
 
 /* ---- the task ---------------------------------------------------------------------------- */
 
-static int run_on(evaluation *e)
-{
-    cli_eval_options *o = e->options;
-    ivl_error error = {0};
-    int code = CLI_DONE;
-
-    if (!cli_picture_options_fit(&o->pictures, "eval", e->clip.info.image_size,
-                                 e->clip.info.patch_size, &code)) {
-        return code;
-    }
-    if (cli_eval_images_walk(&o->pictures, &e->images, &error) != IVL_OK) {
-        return cli_fail(&error);
-    }
-    if (e->images.n != e->set.n_images) {
-        return cli_usage_error("eval",
-                               "'%s' names %zu pictures, which are %zu inputs: some are "
-                               "archives or folders",
-                               o->annotations, e->set.n_images, e->images.n);
-    }
-    code = cli_eval_images_encode(o, &e->clip, &e->images);
-    if ((code == CLI_DONE || code == CLI_SKIPPED) && make_predictions(e, &error) != IVL_OK) {
-        return cli_fail(&error);
-    }
-    return code;
-}
-
 static int prepare(evaluation *e)
 {
     cli_eval_options *o = e->options;
@@ -311,6 +285,7 @@ static int check(const cli_eval_options *o, const cli_arguments *arguments)
 int cli_eval_retrieval(cli_eval_options *o, const cli_arguments *arguments)
 {
     evaluation e = {.options = o};
+    ivl_error error = {0};
     int code = check(o, arguments);
 
     if (code != CLI_DONE) {
@@ -322,7 +297,10 @@ int cli_eval_retrieval(cli_eval_options *o, const cli_arguments *arguments)
         code = cli_clip_open("eval", arguments->items[0], &o->clip, &e.clip);
     }
     if (code == CLI_DONE) {
-        code = run_on(&e);
+        code = cli_eval_images_encode(o, &e.clip, e.set.n_images, &e.images);
+    }
+    if (code == CLI_DONE || code == CLI_SKIPPED) {
+        code = make_predictions(&e, &error) == IVL_OK ? code : cli_fail(&error);
     }
     for (size_t i = 0; e.paths && i < e.set.n_images; i++) {
         ivl__free((void *)(uintptr_t)e.paths[i]);

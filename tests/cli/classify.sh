@@ -64,6 +64,29 @@ expect_no_stderr 'were encoded before'
 expect_exit 0 classify $model $images "${prompts[@]}" --no-cache -q
 expect_that 'without a cache too' cmp -s "$out" "$tmp/first"
 
+# ---- an interrupted run keeps the classes it has finished, and the next one goes on there
+seq -f 'thing number %g' 6000 >"$tmp/many.txt"
+many=(classify $model $images/img0.png --classes "$tmp/many.txt" --topk 50)
+expect_exit 0 "${many[@]}" --cache-dir "$tmp/whole" -q
+cp "$out" "$tmp/want"
+last='internvl classify ... and SIGINT when the first classes are kept'
+"$internvl" "${many[@]}" --cache-dir "$tmp/cut" >"$out" 2>"$err" &
+pid=$!
+for _ in $(seq 2000); do
+    [ -z "$(find "$tmp/cut/texts" -name '*.npy' 2>/dev/null)" ] || break
+    sleep 0.02
+done
+kill -INT $pid
+code=0
+wait $pid || code=$?
+expect_code 130
+expect_no_stdout
+expect_exit 0 "${many[@]}" --cache-dir "$tmp/cut"
+expect_stderr '[1-9][0-9]* of 6000 classes were encoded before'
+expect_no_stderr '6000 of 6000'
+expect_that 'the same bytes as without interruption' cmp -s "$out" "$tmp/want"
+expect_that 'the same vectors' cmp -s "$tmp"/whole/texts/*.npy "$tmp"/cut/texts/*.npy
+
 # ---- topk, batches, published prompts, names that stand twice
 expect_exit 0 classify $model $images "${prompts[@]}" --topk 1 -q --batch 1
 expect_that 'one class a row' cmp -s <(jq -c '.top' "$out") <(jq -c '.top[:1]' "$tmp/first")
