@@ -372,6 +372,42 @@ static void texts_alone(void **state)
     ivl_session_free(session);
 }
 
+/* The real model on small devices, from its geometry alone. A slot holds the largest stage: gate,
+ * up and down projections of a layer, 3 x 4096 x 11008 in bf16. */
+static void plans_of_the_14b(void **state)
+{
+    static const uint64_t budgets_mib[] = {1024, 4096, 16384};
+    ivl_model *geometry = NULL;
+    ivl_error error = {0};
+
+    (void)state;
+    assert_ok(ivl_model_open_architecture("internvl-14b-224", &geometry, &error), error);
+    for (size_t i = 0; i < 3; i++) {
+        ivl_session_options options = golden_options();
+        ivl_plan plan;
+        ivl_status status;
+
+        options.device_memory = budgets_mib[i] << 20;
+        options.batch = 8;
+        options.residency = IVL_RESIDENCY_STREAM;
+        status = ivl_plan_make(geometry, &options, &plan, &error);
+        if (i && status == IVL_OUT_OF_DEVICE_MEMORY) {
+            continue; /* more than this machine has */
+        }
+        assert_ok(status, error);
+        /* 49 of the tower, 3 for every second of 32 layers and 2 for the others, 4 heads. */
+        assert_int_equal(plan.stages, 49 + 16 * 5 + 4);
+        assert_int_equal(plan.batch, 8);
+        assert_int_equal(plan.text_rows, 8 * (96 + 8 * 80));
+        assert_int_equal(plan.slot_bytes, 2 * 2 * 3ull * 4096 * 11008);
+        assert_true(plan.peak_bytes <= plan.budget);
+        options.device_memory = plan.minimum_budget;
+        assert_ok(ivl_plan_make(geometry, &options, &plan, &error), error);
+        assert_true(plan.peak_bytes <= plan.minimum_budget);
+    }
+    ivl_model_free(geometry);
+}
+
 /* ---- what is wrong ----------------------------------------------------------------------- */
 
 static void refused(ivl_session *session, const ivl_images *images, const ivl_texts *given,
@@ -532,8 +568,9 @@ int main(void)
         cmocka_unit_test(neighbours),  cmocka_unit_test(batches_and_residencies),
         cmocka_unit_test(twice),       cmocka_unit_test(pairs),
         cmocka_unit_test(budgets),     cmocka_unit_test(one_pass),
-        cmocka_unit_test(texts_alone), cmocka_unit_test(wrong_calls),
-        cmocka_unit_test(strict),      cmocka_unit_test(not_finite),
+        cmocka_unit_test(texts_alone), cmocka_unit_test(plans_of_the_14b),
+        cmocka_unit_test(wrong_calls), cmocka_unit_test(strict),
+        cmocka_unit_test(not_finite),
     };
 
     return cmocka_run_group_tests_name("passes", tests, setup, teardown);

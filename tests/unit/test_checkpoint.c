@@ -393,6 +393,87 @@ static void geometry_comes_from_tensors_where_the_width_is_known(void **state)
     ivl__tensor_table_free(table);
 }
 
+/* ---- text towers without a config.json --------------------------------------------------- */
+
+typedef struct named_shape {
+    const char *name; /* sorted */
+    int rank;
+    uint64_t shape[3];
+} named_shape;
+
+/* What the tensors say; only their names and shapes are looked at. */
+static ivl_status text_geometry(const named_shape *tensors, size_t n, ivl__model_config *config,
+                                ivl_error *error)
+{
+    ivl__tensor_entry entries[16] = {{0}};
+    char names[16][64];
+    const ivl__tensor_table table = {.entries = entries, .count = n};
+
+    assert_true(n <= 16);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(names[i], sizeof names[i], "%s", tensors[i].name);
+        entries[i].name = names[i];
+        entries[i].rank = tensors[i].rank;
+        memcpy(entries[i].shape, tensors[i].shape, sizeof tensors[i].shape);
+    }
+    ivl__model_config_init(config);
+    return ivl__clip_config_from_tensors(&table, false, config, error);
+}
+
+static void text_towers_without_configuration(void **state)
+{
+    static const named_shape c[] = {
+        {"clip_projector.norm1_q.weight", 1, {3200}},
+        {"text_projection", 2, {4096, 768}},
+        {"transformer.embed_tokens.weight", 2, {49954, 4096}},
+        {"transformer.layers.0.input_layernorm.weight", 1, {4096}},
+        {"transformer.layers.0.mlp.up_proj.weight", 2, {11008, 4096}},
+        {"transformer.layers.1.input_layernorm.weight", 1, {4096}},
+    };
+    static const named_shape g[] = {
+        {"clip_projector.norm1_q.weight", 1, {3200}},
+        {"qllama.model.embed_tokens.weight", 2, {49954, 4096}},
+        {"qllama.model.layers.0.cross_attn.norm1.weight", 1, {4096}},
+        {"qllama.model.layers.0.input_layernorm.weight", 1, {4096}},
+        {"qllama.model.layers.0.mlp.up_proj.weight", 2, {11008, 4096}},
+        {"qllama.model.layers.1.input_layernorm.weight", 1, {4096}},
+        {"qllama.model.layers.2.input_layernorm.weight", 1, {4096}},
+        {"qllama.model.layers.3.cross_attn.norm1.weight", 1, {4096}},
+        {"qllama.model.layers.3.input_layernorm.weight", 1, {4096}},
+        {"query_tokens", 3, {1, 64, 4096}},
+        {"text_projection", 2, {4096, 512}},
+    };
+    named_shape narrow[sizeof c / sizeof c[0]];
+    ivl__model_config config;
+    ivl_error error = {0};
+
+    (void)state;
+    assert_ok(text_geometry(c, 6, &config, &error), error);
+    assert_int_equal(config.architecture, IVL__ARCH_C_13B);
+    assert_int_equal(config.qllama.layers, 2);
+    assert_int_equal(config.qllama.heads, 32);
+    assert_int_equal(config.qllama.mlp, 11008);
+    assert_int_equal(config.qllama.vocab, 49954);
+    assert_int_equal(config.clip_embed_dim, 768);
+    assert_int_equal(config.attn_pool_heads, 16);
+    assert_ok(text_geometry(g, 11, &config, &error), error);
+    assert_int_equal(config.architecture, IVL__ARCH_14B);
+    assert_int_equal(config.qllama.layers, 4);
+    assert_int_equal(config.query_tokens, 64);
+    assert_int_equal(config.cross_attention_frequency, 3);
+    assert_int_equal(config.clip_embed_dim, 512);
+    /* No projection; a width whose heads nobody knows; no matrix; no tower at all. */
+    assert_fails(text_geometry(g, 9, &config, &error), IVL_BAD_MODEL, error, "text_projection");
+    memcpy(narrow, c, sizeof c);
+    narrow[2].shape[1] = 512;
+    assert_fails(text_geometry(narrow, 6, &config, &error), IVL_BAD_MODEL, error,
+                 "text tower of width 512");
+    narrow[4].rank = 1;
+    assert_fails(text_geometry(narrow, 6, &config, &error), IVL_BAD_MODEL, error, "up_proj");
+    assert_ok(text_geometry(c, 2, &config, &error), error);
+    assert_int_equal(config.architecture, IVL__ARCH_VIT);
+}
+
 /* The tower in the port's names and a second shard with these tensors. */
 static void write_composite(const char *names)
 {
@@ -664,6 +745,7 @@ int main(void)
                                         folder_remove),
         cmocka_unit_test_setup_teardown(geometry_comes_from_tensors_where_the_width_is_known,
                                         folder_make, folder_remove),
+        cmocka_unit_test(text_towers_without_configuration),
         cmocka_unit_test_setup_teardown(other_parts_are_counted_and_unknown_ones_refused,
                                         folder_make, folder_remove),
         cmocka_unit_test_setup_teardown(malformed_checkpoints_are_refused, folder_make,

@@ -426,6 +426,8 @@ static void default_batches(void **state)
     assert_int_equal(plan_of(&m).batch, 16);
     m.request.residency = IVL__STREAM;
     assert_int_equal(plan_of(&m).batch, 32);
+    m.request.batch_scale = 16; /* smaller items: as many as take about as long */
+    assert_int_equal(plan_of(&m).batch, 16 * 32);
     m.request.batch = 3;
     assert_int_equal(plan_of(&m).batch, 3);
 }
