@@ -66,7 +66,7 @@ expect_that 'without a cache too' cmp -s "$out" "$tmp/first"
 
 # ---- an interrupted run keeps the classes it has finished, and the next one goes on there
 seq -f 'thing number %g' 6000 >"$tmp/many.txt"
-many=(classify $model $images/img0.png --classes "$tmp/many.txt" --topk 50)
+many=(classify "$model" "$images/img0.png" --classes "$tmp/many.txt" --topk 50)
 expect_exit 0 "${many[@]}" --cache-dir "$tmp/whole" -q
 cp "$out" "$tmp/want"
 last='internvl classify ... and SIGINT when the first classes are kept'
