@@ -9,8 +9,8 @@ __kernel void embed(__global const float *patches, ulong patches_at, __global co
                     ulong class_at, __global const float *position, ulong position_at, __global float *x,
                     ulong x_at, int tokens, int width, ulong rows)
 {
-    const int begin = (int)get_global_id(0) * SPAN;
-    const size_t row = get_global_id(1);
+    const int begin = (int)get_global_id(1) * SPAN;
+    const size_t row = get_global_id(0);
     if (row >= rows || begin >= width) {
         return;
     }

@@ -6,7 +6,7 @@
  * this tile. Where an index is none of the matrix, the launch of the first tile writes NaN.
  * add_rows: y[r] += x[index[r]], fp32 (not `indexed`: index[r] = r); a negative index adds nothing, one from
  * x_rows on makes NaN.
- * index int32 [rows]. Offsets count elements. One work-item per SPAN columns (x) of a row (y).
+ * index int32 [rows]. Offsets count elements. One work-item per SPAN columns (y) of a row (x).
  * Exact, and one rounding per sum. Test: tests/op/test_token.c, bit for bit.
  */
 #include "widen.h"
@@ -15,8 +15,8 @@ __kernel void gather_rows(__global const IN *table, ulong table_at, int first, i
                           __global const int *index, ulong index_at, __global float *out, ulong out_at,
                           int out_ld, int width, ulong rows)
 {
-    const int begin = (int)get_global_id(0) * SPAN;
-    const size_t row = get_global_id(1);
+    const int begin = (int)get_global_id(1) * SPAN;
+    const size_t row = get_global_id(0);
     if (row >= rows || begin >= width) {
         return;
     }
@@ -38,8 +38,8 @@ __kernel void gather_rows(__global const IN *table, ulong table_at, int first, i
 __kernel void add_rows(__global const float *x, ulong x_at, int x_ld, int x_rows, __global const int *index,
                        ulong index_at, int indexed, __global float *y, ulong y_at, int y_ld, int width, ulong rows)
 {
-    const int begin = (int)get_global_id(0) * SPAN;
-    const size_t row = get_global_id(1);
+    const int begin = (int)get_global_id(1) * SPAN;
+    const size_t row = get_global_id(0);
     if (row >= rows || begin >= width) {
         return;
     }

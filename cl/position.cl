@@ -38,8 +38,8 @@ static inline void axis(int d, int from, int to, int taps[4], float w[4])
 __kernel void position_resize(__global const float *from, ulong from_at, __global float *to, ulong to_at,
                               int from_h, int from_w, int to_h, int to_w, int width)
 {
-    const int begin = (int)get_global_id(0) * SPAN;
-    const int row = (int)get_global_id(1);
+    const int begin = (int)get_global_id(1) * SPAN;
+    const int row = (int)get_global_id(0);
     if (begin >= width || row > to_h * to_w) {
         return;
     }

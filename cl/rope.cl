@@ -4,7 +4,7 @@
  *   x[j], x[j + half_dim]  become  x[j] c - x[j + half_dim] s,  x[j + half_dim] c + x[j] s
  * with c = table[p][0][j] and s = table[p][1][j]; table [max_positions, 2, half_dim] fp32. positions int32
  * [rows]; a position that is none of the table makes NaN. Offsets count elements.
- * One work-item per SPAN pairs of one head (x; a head has per_head items) of a row (y).
+ * One work-item per SPAN pairs of one head (y; a head has per_head items) of a row (x).
  * Error: c and s are off by 2^-24 relative, one product and one fma round once each:
  * <= 2^-24 (2 |x c| + |x' s| + |result|). Test: tests/op/test_token.c.
  */
@@ -18,9 +18,9 @@ __kernel void rope(__global float *x, ulong x_at, int x_ld, __global const int *
                    __global const float *table, ulong table_at, int max_positions, int half_dim, int per_head,
                    int heads, ulong rows)
 {
-    const int head = (int)get_global_id(0) / per_head;
-    const int begin = (int)get_global_id(0) % per_head * SPAN;
-    const size_t row = get_global_id(1);
+    const int head = (int)get_global_id(1) / per_head;
+    const int begin = (int)get_global_id(1) % per_head * SPAN;
+    const size_t row = get_global_id(0);
     if (row >= rows || head >= heads) {
         return;
     }

@@ -2,7 +2,7 @@
  *
  * gate, up [rows, width] fp32, rows gate_ld and up_ld apart -> out, rows out_ld apart, of OUT_TYPE (act.h);
  * out may be the place of gate or up where it is fp32. Offsets count elements. One work-item per SPAN columns
- * (x) of a row (y); every element alone, by the same steps wherever it stands.
+ * (y) of a row (x); every element alone, by the same steps wherever it stands.
  * With e = e^-|g|, which cannot overflow, silu is g / (1 + e), or g e / (1 + e) below zero. NaN stays NaN.
  * Error, U = 2^-24: e is off by 3 U (exp.h), which counts at most once in e / (1 + e); the sum rounds once, the
  * division by 2.5 ulp = 5 U, the two products once each: <= 11 U |out|. Below -87, where e is 0, silu
@@ -27,8 +27,8 @@ IVL_SILU(silu_16, float16, exp_16)
 __kernel void swiglu(__global const float *gate, ulong gate_at, int gate_ld, __global const float *up,
                      ulong up_at, int up_ld, __global OUT *out, ulong out_at, int out_ld, int width, ulong rows)
 {
-    const int begin = (int)get_global_id(0) * SPAN;
-    const size_t row = get_global_id(1);
+    const int begin = (int)get_global_id(1) * SPAN;
+    const size_t row = get_global_id(0);
     if (row >= rows || begin >= width) {
         return;
     }

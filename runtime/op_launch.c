@@ -85,10 +85,10 @@ ivl_status ivl__op_row_kernel(ivl__device *device, const char *file, const char 
     snprintf(all, sizeof all, "-DSPAN=%d%s%s", span, defines[0] ? " " : "", defines);
     status = ivl__kernel_get(device, file, all, name, kernel, error);
     if (status == IVL_OK) {
-        items[0] = ivl__op_items(device, *kernel);
-        items[1] = 1;
-        groups[0] = ivl__ceil_div(width, (size_t)span * items[0]);
-        groups[1] = rows;
+        items[0] = 1;
+        items[1] = ivl__op_items(device, *kernel);
+        groups[0] = rows;
+        groups[1] = ivl__ceil_div(width, (size_t)span * items[1]);
     }
     return status;
 }

@@ -37,11 +37,12 @@ static inline size_t ivl__op_items(const ivl__device *device, const ivl__kernel 
     return ivl__op_items_of(device, kernel, 1);
 }
 
-/* Kernels over rows that take SPAN columns (x) of a row (y) a work-item: a column each on GPUs,
- * whole vectors and few items on CPUs. */
+/* Kernels over rows that take SPAN columns (y) of a row (x) a work-item: a column each on GPUs,
+ * whole vectors and few items on CPUs. Rows are x because some drivers take no more than 65,535
+ * groups of any other dimension. */
 static inline int32_t ivl__op_row_span(const ivl__device *device)
 {
-    return device->caps.cpu ? 256 : 1;
+    return device->caps.cpu ? 4096 : 1;
 }
 /* Such a kernel, built with `defines` and its -DSPAN, and the launch over `width` columns. */
 ivl_status ivl__op_row_kernel(ivl__device *device, const char *file, const char *defines,
