@@ -2,10 +2,11 @@
  *
  * Timed, from enqueue to finish: y = x . w^T + bias by the `cpu` backend, `exact` and `fast`, w in
  * bf16 as in a checkpoint, packing included, going round three weight matrices. In the same run and
- * taking turns: register-only loops of fma and vdpbf16ps (cl/peak.cl), OpenBLAS's sgemm with fp32
- * weights where the library is there, with --tile the backend of that name (SET: its parameters as
- * in a tuning file), and with --clblast one product by CLBlast. Not timed: first runs, building
- * kernels. Best and median GFLOP/s, and the ratio of the best to the best of fma. Usage: bench_gemm
+ * taking turns: register-only loops of fma, vdpbf16ps and tile products (cl/peak.cl), OpenBLAS's
+ * sgemm with fp32 weights where the library is there, with --tile the backend of that name (SET:
+ * its parameters as in a tuning file), and with --clblast one product by CLBlast. Not timed: first
+ * runs, building kernels. Best and median GFLOP/s, and the ratio of the best to the best of fma.
+ * Usage: bench_gemm
  * [--device SELECTOR] [--runs N] [--rows M] [--shape 0..3] [--clblast]
  * [--tile default|SET] [--cpu-time] [--kernels FOLDER] (instead of the embedded cl/)
  */
@@ -24,9 +25,9 @@
 
 static const int32_t shapes[4][2] = {{9600, 3200}, {3200, 3200}, {12800, 3200}, {3200, 12800}};
 
-enum { PEAK_FMA, PEAK_DOT, EXACT, FAST, TILE, OPENBLAS, CLBLAST, COLUMNS };
-static const char *const column_names[COLUMNS] = {"fma peak", "vdpbf16ps peak", "exact",  "fast",
-                                                  "tile",     "OpenBLAS",       "CLBlast"};
+enum { PEAK_FMA, PEAK_DOT, PEAK_TILES, EXACT, FAST, TILE, OPENBLAS, CLBLAST, COLUMNS };
+static const char *const column_names[COLUMNS] = {
+    "fma peak", "vdpbf16ps peak", "amx peak", "exact", "fast", "tile", "OpenBLAS", "CLBlast"};
 
 typedef void (*sgemm_function)(int order, int trans_a, int trans_b, int m, int n, int k,
                                float alpha, const float *a, int lda, const float *b, int ldb,
@@ -184,9 +185,8 @@ static ivl_status time_once(gemm_bench *b, int column, double *rate, ivl_error *
     const double start = bench_now(b->device, b->cpu_time);
     ivl_status status = IVL_OK;
 
-    if (column == PEAK_FMA || column == PEAK_DOT) {
-        status = bench_peak_run(&b->peak, column == PEAK_DOT ? BENCH_PEAK_DOT : BENCH_PEAK_FMA,
-                                &flops, error);
+    if (column <= PEAK_TILES) {
+        status = bench_peak_run(&b->peak, (bench_peak_kind)(column - PEAK_FMA), &flops, error);
     } else if (column == OPENBLAS) {
         b->sgemm(101, 111, 112, b->m, b->n, b->k, 1.0f, b->host_x, b->k, b->host_w[b->next], b->k,
                  0.0f, b->host_y, b->n);
@@ -272,6 +272,7 @@ static ivl_status open_columns(gemm_bench *b, bool clblast, const char *tile, iv
     }
     b->on[PEAK_FMA] = b->on[EXACT] = true;
     b->on[PEAK_DOT] = b->on[FAST] = dot;
+    b->on[PEAK_TILES] = b->device->caps.x86_amx_bf16;
     b->on[OPENBLAS] = b->sgemm != NULL;
     b->on[CLBLAST] = clblast;
     if (status == IVL_OK && dot) {

@@ -9,7 +9,10 @@
 
 #define PEAK_TURNS      60000
 #define GROUPS_PER_UNIT 8
-#define FLOPS_PER_TURN  (24.0 * 16.0 * 2.0)
+
+/* cl/peak.cl */
+static const double flops_per_turn[BENCH_PEAKS] = {24.0 * 16 * 2, 24.0 * 16 * 2 * 2,
+                                                   4.0 * 16 * 16 * 32 * 2};
 
 ivl_status bench_peak_open(ivl__device *device, bench_peak *peak, ivl_error *error)
 {
@@ -24,6 +27,10 @@ ivl_status bench_peak_open(ivl__device *device, bench_peak *peak, ivl_error *err
     if (device->caps.x86_bf16_dot) {
         IVL__TRY(ivl__kernel_get(device, "peak.cl", "-DBF16_DOT=1", "peak",
                                  &peak->kernel[BENCH_PEAK_DOT], error));
+    }
+    if (device->caps.x86_amx_bf16) {
+        IVL__TRY(ivl__kernel_get(device, "peak.cl", "-DTILES=1", "peak",
+                                 &peak->kernel[BENCH_PEAK_TILES], error));
     }
     IVL__TRY(ivl__kernel_get(device, "peak.cl", "", "read_all", &peak->read, error));
     return ivl__cl_buffer(&device->cl, CL_MEM_READ_WRITE,
@@ -44,7 +51,7 @@ ivl_status bench_peak_run(bench_peak *peak, bench_peak_kind kind, double *flops,
     ivl__device *device = peak->device;
     const size_t groups = device->caps.compute_units * GROUPS_PER_UNIT, local = 1;
 
-    *flops = (double)groups * PEAK_TURNS * FLOPS_PER_TURN * (kind == BENCH_PEAK_DOT ? 2.0 : 1.0);
+    *flops = (double)groups * PEAK_TURNS * flops_per_turn[kind];
     IVL__TRY(IVL__LAUNCH(device, peak->kernel[kind], 1, &groups, &local, error,
                          ivl__arg_mem(peak->out), ivl__arg_int(PEAK_TURNS), ivl__arg_float(1e-3f)));
     return ivl__cl_finish(&device->cl, device->cl.compute, error);

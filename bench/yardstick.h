@@ -6,12 +6,18 @@
 
 #include "runtime/program.h"
 
-typedef enum bench_peak_kind { BENCH_PEAK_FMA = 0, BENCH_PEAK_DOT = 1 } bench_peak_kind;
+typedef enum bench_peak_kind {
+    BENCH_PEAK_FMA = 0,
+    BENCH_PEAK_DOT,
+    BENCH_PEAK_TILES,
+    BENCH_PEAKS
+} bench_peak_kind;
 
-/* Register-only loops of fma and, where the processor has it, vdpbf16ps (cl/peak.cl). */
+/* Register-only loops of fma and, where the processor has them, vdpbf16ps and products of tiles
+ * (cl/peak.cl). */
 typedef struct bench_peak {
     ivl__device *device;
-    ivl__kernel *kernel[2]; /* by kind; NULL where there is no such instruction */
+    ivl__kernel *kernel[BENCH_PEAKS]; /* by kind; NULL where there is no such instruction */
     ivl__kernel *read;
     cl_mem out;
 } bench_peak;

@@ -8,8 +8,13 @@
  * values go through registers: 16 rows of 16 words, transposed in four rounds.
  *
  * WTYPE: 0 fp32, 1 fp16, 2 bf16. LAYOUT: 0 w is [n, k]; else [k, n].
+ * PANEL_MEMORY: where panels lie, __local unless said otherwise.
  */
 #include "transpose.h"
+
+#ifndef PANEL_MEMORY
+#define PANEL_MEMORY __local
+#endif
 
 #if WTYPE == 0
 typedef float wtype;
@@ -73,7 +78,7 @@ static uint16 load_words(const __global wtype *w)
 /* ---- blocks --------------------------------------------------------------------------------- */
 
 /* STEP values of K of 16 columns; columns are ld apart, those from `left` on repeat the last. */
-static void pack_block(const __global wtype *w, size_t ld, int left, __local packed *panel)
+static void pack_block(const __global wtype *w, size_t ld, int left, PANEL_MEMORY packed *panel)
 {
     uint16 a[16];
 
@@ -95,10 +100,10 @@ static void pack_block(const __global wtype *w, size_t ld, int left, __local pac
     }
 }
 
-static void pack_value(__local packed *panel, int k, int column, float value)
+static void pack_value(PANEL_MEMORY packed *panel, int k, int column, float value)
 {
 #if BF16_DOT
-    ((__local ushort *)panel)[(k / 2 * PANEL + column) * 2 + k % 2] = bf16_of(value);
+    ((PANEL_MEMORY ushort *)panel)[(k / 2 * PANEL + column) * 2 + k % 2] = bf16_of(value);
 #else
     panel[k * PANEL + column] = value;
 #endif
@@ -106,7 +111,7 @@ static void pack_value(__local packed *panel, int k, int column, float value)
 
 /* w points at the panel's first column and value; `left` of its columns exist. */
 static void pack_panel(const __global wtype *w, size_t ld, int left, int depth,
-                       __local packed *panel)
+                       PANEL_MEMORY packed *panel)
 {
     int k = 0;
 

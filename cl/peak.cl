@@ -2,7 +2,8 @@
  *
  * An item (local size 1) runs `turns` (< 65,536) rounds over 24 independent vectors of 16 floats:
  * 24 * 16 * 2 flops a round by fma, twice that by vdpbf16ps (-DBF16_DOT=1; the host has checked
- * caps.x86_bf16_dot). out [items] fp32 keeps the work alive. Used by benchmarks only.
+ * caps.x86_bf16_dot), 4 * 16 * 16 * 32 * 2 by products of tiles (-DTILES=1; caps.x86_amx_bf16). out [items]
+ * fp32 keeps the work alive. Used by benchmarks, and by the probe that asks whether vdpbf16ps pays.
  *
  * read_all: each item (local size 1) sums up `turns` (< 65,536) pieces of 64 floats, one behind the other.
  */
@@ -21,6 +22,42 @@
 #endif
 #define FINISH(i) total += sum##i;
 
+#ifdef TILES
+#include "gemm_amx.h"
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void peak(__global float *out, int turns,
+                                                                  float start)
+{
+    float tile[256];
+    long left = turns;
+
+    for (int i = 0; i < 256; i++) {
+        tile[i] = start;
+    }
+    tiles_begin();
+    __asm__ volatile("tileloadd (%[tile],%[line],1), %%tmm4\n\t"
+                     "tileloadd (%[tile],%[line],1), %%tmm5\n\t"
+                     "tileloadd (%[tile],%[line],1), %%tmm6\n\t"
+                     "tileloadd (%[tile],%[line],1), %%tmm7\n\t"
+                     "tilezero %%tmm0\n\t"
+                     "tilezero %%tmm1\n\t"
+                     "tilezero %%tmm2\n\t"
+                     "tilezero %%tmm3\n"
+                     "1:\n\t"
+                     "tdpbf16ps %%tmm6, %%tmm4, %%tmm0\n\t"
+                     "tdpbf16ps %%tmm7, %%tmm4, %%tmm1\n\t"
+                     "tdpbf16ps %%tmm6, %%tmm5, %%tmm2\n\t"
+                     "tdpbf16ps %%tmm7, %%tmm5, %%tmm3\n\t"
+                     "decq %[left]\n\t"
+                     "jnz 1b\n\t"
+                     "tilestored %%tmm3, (%[tile],%[line],1)"
+                     : [left] "+r"(left)
+                     : [tile] "r"(tile), [line] "r"(64L)
+                     : "memory", "cc");
+    tiles_end();
+    out[get_global_id(0)] = tile[0];
+}
+#else
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void peak(__global float *out, int turns,
                                                                   float start)
 {
@@ -40,6 +77,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void peak(__global float
     EACH_24(FINISH)
     out[get_global_id(0)] = total.s0 + total.s7 + total.sf;
 }
+#endif
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void read_all(__global const float *data,
                                                                       __global float *out, int turns)

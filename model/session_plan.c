@@ -161,7 +161,8 @@ ivl_status ivl__session_pick_device(const ivl_session_options *options, ivl__dev
     return status;
 }
 
-/* AUTO takes fast where the device can and says so; FAST where it cannot is an error. */
+/* AUTO takes fast where the device can and gains by it, and says so; FAST where it cannot is an
+ * error. */
 static ivl_status open_gemm(ivl_session *s, ivl_error *error)
 {
     const ivl_session_options *o = &s->options;
@@ -169,6 +170,10 @@ static ivl_status open_gemm(ivl_session *s, ivl_error *error)
     ivl_status status;
 
     if (o->precision == IVL_PRECISION_EXACT) {
+        return ivl__gemm_open(s->device, o->gemm, IVL_EXACT, &s->gemm, error);
+    }
+    if (o->precision == IVL_PRECISION_AUTO && !ivl__gemm_fast_pays(s->device)) {
+        ivl__log(IVL_LOG_VERBOSE, "precision exact: faster here than fast");
         return ivl__gemm_open(s->device, o->gemm, IVL_EXACT, &s->gemm, error);
     }
     status = ivl__gemm_open(s->device, o->gemm, IVL_FAST, &s->gemm, &detail);

@@ -4,7 +4,7 @@
 #include "runtime/facts.h"
 #include "runtime/log.h"
 #include "runtime/memory.h"
-#include "runtime/os.h"
+#include "runtime/probe_x86.h"
 #include "runtime/profile.h"
 #include "runtime/program.h"
 #include "runtime/quirks.h"
@@ -82,60 +82,6 @@ static void fill_caps(ivl__device *device)
     device->cl.ledger.max_buffer = caps->max_alloc;
 }
 
-/* vdpbf16ps: the host's processor must have it (a driver's assembler takes any instruction), the
- * driver must take inline assembler, and the sums must be right. */
-static bool run_bf16_dot(ivl__device *device)
-{
-    const size_t one = 1;
-    ivl_error detail = {0};
-    ivl__kernel *kernel;
-    cl_mem out = NULL;
-    float result[16] = {0};
-    ivl_status status;
-    bool right = true;
-
-    status = ivl__kernel_get(device, "probe_bf16_dot.cl", "", "probe_bf16_dot", &kernel, &detail);
-    if (status == IVL_OK) {
-        status = ivl__cl_buffer(&device->cl, CL_MEM_READ_WRITE, sizeof result, "probe", &out,
-                                &detail);
-    }
-    if (status == IVL_OK) {
-        status = IVL__LAUNCH(device, kernel, 1, &one, &one, &detail, ivl__arg_mem(out));
-    }
-    if (status == IVL_OK) {
-        status = ivl__cl_read(&device->cl, device->cl.compute, out, 0, result, sizeof result, 0,
-                              NULL, NULL, &detail);
-    }
-    ivl__cl_buffer_free(&device->cl, out);
-    if (status != IVL_OK) {
-        ivl__log(IVL_LOG_VERBOSE, "%s: no dot products of bf16: %s", device->info.name,
-                 detail.message);
-        return false;
-    }
-    /* Lane i: 100 + (i + 1) * 3 + (i + 2) * 5, exact in bf16 and fp32. */
-    for (int i = 0; i < 16; i++) {
-        right = right && result[i] == (float)(100 + (i + 1) * 3 + (i + 2) * 5);
-    }
-    if (!right) {
-        ivl__log(IVL_LOG_WARNING, "%s (driver %s): bf16 dot products give wrong results; not used",
-                 device->info.name, device->info.driver);
-    }
-    return right;
-}
-
-/* Asked once per device and driver: LLVM takes a while to refuse. */
-static ivl_status probe_bf16_dot(ivl__device *device, ivl_error *error)
-{
-    const char *known = ivl__facts_get(device, "probe.x86_bf16_dot");
-
-    if (!device->caps.cpu || !ivl__cpu_features_of_host().avx512_bf16) {
-        return IVL_OK;
-    }
-    device->caps.x86_bf16_dot = known ? strcmp(known, "yes") == 0 : run_bf16_dot(device);
-    return ivl__facts_set(device, "probe.x86_bf16_dot", device->caps.x86_bf16_dot ? "yes" : "no",
-                          error);
-}
-
 static ivl_status copy_options(ivl__device *device, const ivl__device_options *options,
                                ivl_error *error)
 {
@@ -161,7 +107,7 @@ static ivl_status prepare(ivl__device *device, ivl_error *error)
         status = ivl__facts_open(device, error);
     }
     if (status == IVL_OK) {
-        status = probe_bf16_dot(device, error);
+        status = ivl__probe_x86(device, error);
     }
     if (status == IVL_OK && !device->options.skip_self_test) {
         status = ivl__selftest_at_open(device, error);

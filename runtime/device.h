@@ -59,7 +59,9 @@ typedef struct ivl__caps {
     bool event_times;   /* events tell when commands ran */
     bool program_cache; /* our binary cache helps (not on PoCL, which keeps its own) */
     bool x86_bf16_dot;  /* vdpbf16ps by inline assembler: host has it, and the probe's result was
-                           right (ivl__probe_*) */
+                           right (probe_x86.h) */
+    bool x86_dot_pays;  /* it multiplies clearly faster than fp32 FMA does, by measurement */
+    bool x86_amx_bf16;  /* tiles of bf16 likewise, and the system lets us use them */
     bool clblast;       /* CLBlast's products are right, as far as the self-test knows */
     bool topk;          /* so are the best scores of a search */
     uint64_t global_mem, max_alloc, local_mem;

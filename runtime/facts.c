@@ -42,10 +42,10 @@ void ivl__device_identity(const ivl__device *device, ivl__sha256 *hash)
     /* A shared cache may meet two processors that a hypervisor gives the same name. */
     if (device->caps.cpu) {
         ivl__cpu_features host = ivl__cpu_features_of_host();
-        char text[40];
+        char text[48];
 
-        snprintf(text, sizeof text, "avx2 %d avx512f %d bf16 %d", host.avx2_fma, host.avx512f,
-                 host.avx512_bf16);
+        snprintf(text, sizeof text, "avx2 %d avx512f %d bf16 %d amx %d", host.avx2_fma,
+                 host.avx512f, host.avx512_bf16, host.amx_bf16);
         add_text(hash, text);
     }
 }

@@ -50,6 +50,13 @@ static ivl_status open_named(ivl__device *device, const char *name, ivl_precisio
                      names);
 }
 
+bool ivl__gemm_fast_pays(const ivl__device *device)
+{
+    const ivl__caps *caps = &device->caps;
+
+    return !caps->x86_bf16_dot || caps->x86_dot_pays || caps->x86_amx_bf16;
+}
+
 bool ivl__gemm_is_candidate(ivl__device *device, ivl_precision precision,
                             const ivl__gemm_backend *backend, const char **reason)
 {

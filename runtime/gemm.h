@@ -99,6 +99,9 @@ ivl_status ivl__gemm_open(ivl__device *device, const char *name, ivl_precision p
                           ivl__gemm *gemm, ivl_error *error);
 void ivl__gemm_close(ivl__gemm *gemm);
 
+/* Whether `fast` is worth its rounding: false where the only unit that serves it was measured to be
+ * no faster than fp32 FMA (vdpbf16ps on some processors). */
+bool ivl__gemm_fast_pays(const ivl__device *device);
 /* Whether `auto` may take this backend here; *reason says why not. */
 bool ivl__gemm_is_candidate(ivl__device *device, ivl_precision precision,
                             const ivl__gemm_backend *backend, const char **reason);

@@ -47,7 +47,8 @@ static ivl_status choose_variant(const ivl__device *device, const char *name, in
             chosen++;
         }
     } else if (device->caps.cpu) {
-        chosen = fast && device->caps.x86_bf16_dot ? VARIANT_CPU_BF16 : VARIANT_CPU;
+        chosen = fast && device->caps.x86_bf16_dot && device->caps.x86_dot_pays ? VARIANT_CPU_BF16
+                                                                                : VARIANT_CPU;
     } else {
         chosen = local_head && fits(device, &variants[VARIANT_LOCAL]) ? VARIANT_LOCAL
                                                                       : VARIANT_PLAIN;

@@ -16,6 +16,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 #include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -400,9 +403,27 @@ uint64_t ivl__physical_memory(void)
     return bytes;
 }
 
+#if defined(__x86_64__)
+/* Leaf 7, sub-leaf 0, EDX bits 22 (amx-bf16) and 24 (amx-tile); the system must save the tiles and
+ * their configuration (XCR0 bits 18 and 17), which xgetbv tells where leaf 1, ECX bit 27 says so.
+ */
+static bool has_amx_bf16(void)
+{
+    const unsigned needed = 1u << 22 | 1u << 24;
+    unsigned a, b, c, d;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1u) ||
+        !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & needed) != needed) {
+        return false;
+    }
+    __asm__("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    return (a >> 17 & 3u) == 3u;
+}
+#endif
+
 ivl__cpu_features ivl__cpu_features_of_host(void)
 {
-    ivl__cpu_features features = {false, false, false};
+    ivl__cpu_features features = {false, false, false, false};
 
 #if defined(__x86_64__)
     unsigned a, b, c, d;
@@ -415,8 +436,26 @@ ivl__cpu_features ivl__cpu_features_of_host(void)
     if (features.avx512f && __get_cpuid_count(7, 1, &a, &b, &c, &d)) {
         features.avx512_bf16 = (a >> 5 & 1u) != 0;
     }
+    features.amx_bf16 = features.avx512_bf16 && has_amx_bf16();
 #endif
     return features;
+}
+
+/* Linux saves the 8 KB of tiles only for processes that ask (arch/x86/include/uapi/asm/prctl.h). */
+#define REQUEST_STATE_PERMISSION 0x1023
+#define STATE_OF_TILES           18
+
+const char *ivl__cpu_allow_amx(void)
+{
+    if (!ivl__cpu_features_of_host().amx_bf16) {
+        return "the processor has no tiles of bf16 (AMX)";
+    }
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    if (syscall(SYS_arch_prctl, REQUEST_STATE_PERMISSION, STATE_OF_TILES) == 0) {
+        return NULL;
+    }
+#endif
+    return "the system does not let this process use the tiles of the processor (AMX)";
 }
 
 void *ivl__library_open(const char *name)

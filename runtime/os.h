@@ -83,8 +83,11 @@ uint64_t ivl__physical_memory(void);
 /* Processor features that OpenCL drivers do not tell; all false elsewhere than on x86-64. */
 typedef struct ivl__cpu_features {
     bool avx2_fma, avx512f, avx512_bf16;
+    bool amx_bf16; /* tiles of bf16, and the system saves them */
 } ivl__cpu_features;
 ivl__cpu_features ivl__cpu_features_of_host(void);
+/* Asks the system to let this process's threads use tiles; for good. NULL, or why it may not. */
+const char *ivl__cpu_allow_amx(void);
 
 /* dlopen / dlsym; NULL when absent. The library stays loaded until the process ends. */
 void *ivl__library_open(const char *name);

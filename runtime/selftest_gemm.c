@@ -166,21 +166,52 @@ static const product other_products[] = {
 #define N_MODEL ((int)(sizeof model_products / sizeof model_products[0]))
 #define N_OTHER ((int)(sizeof other_products / sizeof other_products[0]))
 
-#define BACKEND_TEST(name, backend, precision)                                       \
-    static ivl_status name(ivl__trial *t, ivl_error *error)                          \
-    {                                                                                \
-        return test_backend(t, &backend, precision, model_products, N_MODEL, error); \
-    }                                                                                \
-    static ivl_status name##_variants(ivl__trial *t, ivl_error *error)               \
-    {                                                                                \
-        return test_backend(t, &backend, precision, other_products, N_OTHER, error); \
-    }                                                                                \
-    IVL__SELFTEST(name)                                                              \
+/* vdpbf16ps also where the backend would take tiles. */
+static ivl_status test_dot(ivl__trial *t, const product *products, int n, ivl_error *error)
+{
+    const bool tiles = t->device->caps.x86_amx_bf16;
+    ivl_status status;
+
+    t->device->caps.x86_amx_bf16 = false;
+    status = test_backend(t, &ivl__gemm_cpu, IVL_FAST, products, n, error);
+    t->device->caps.x86_amx_bf16 = tiles;
+    return status;
+}
+
+static ivl_status test_tiles(ivl__trial *t, const product *products, int n, ivl_error *error)
+{
+    if (!t->device->caps.x86_amx_bf16) {
+        return ivl__fail(error, IVL_UNSUPPORTED, "the device has no tiles of bf16 (AMX)");
+    }
+    return test_backend(t, &ivl__gemm_cpu, IVL_FAST, products, n, error);
+}
+
+static ivl_status test_exact(ivl__trial *t, const product *products, int n, ivl_error *error)
+{
+    return test_backend(t, &ivl__gemm_cpu, IVL_EXACT, products, n, error);
+}
+
+static ivl_status test_tile(ivl__trial *t, const product *products, int n, ivl_error *error)
+{
+    return test_backend(t, &ivl__gemm_tile, IVL_EXACT, products, n, error);
+}
+
+#define PRODUCT_TEST(name, test)                                       \
+    static ivl_status name(ivl__trial *t, ivl_error *error)            \
+    {                                                                  \
+        return test(t, model_products, N_MODEL, error);                \
+    }                                                                  \
+    static ivl_status name##_variants(ivl__trial *t, ivl_error *error) \
+    {                                                                  \
+        return test(t, other_products, N_OTHER, error);                \
+    }                                                                  \
+    IVL__SELFTEST(name)                                                \
     IVL__SELFTEST(name##_variants)
 
-BACKEND_TEST(gemm_cpu, ivl__gemm_cpu, IVL_EXACT)
-BACKEND_TEST(gemm_cpu_fast, ivl__gemm_cpu, IVL_FAST)
-BACKEND_TEST(gemm_tile, ivl__gemm_tile, IVL_EXACT)
+PRODUCT_TEST(gemm_cpu, test_exact)
+PRODUCT_TEST(gemm_cpu_fast, test_dot)
+PRODUCT_TEST(gemm_cpu_amx, test_tiles)
+PRODUCT_TEST(gemm_tile, test_tile)
 
 /* One kernel of CLBlast's serves all types: one test. */
 static ivl_status gemm_clblast(ivl__trial *t, ivl_error *error)

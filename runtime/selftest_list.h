@@ -27,10 +27,12 @@
     BASELINE(gelu, CPU)                               \
     BASELINE(gemm_cpu, CPU)                           \
     OPTIONAL(gemm_cpu_fast, CPU, x86_bf16_dot)        \
+    OPTIONAL(gemm_cpu_amx, CPU, x86_amx_bf16)         \
     BASELINE(gemm_tile, GPU)                          \
     OPTIONAL(gemm_clblast, GPU, clblast)              \
     SPARE(gemm_cpu_variants)                          \
     SPARE(gemm_cpu_fast_variants)                     \
+    SPARE(gemm_cpu_amx_variants)                      \
     SPARE(gemm_tile_variants)                         \
     BASELINE(pool, ANY)                               \
     OPTIONAL(topk, ANY, topk)                         \
