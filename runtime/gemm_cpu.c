@@ -96,40 +96,44 @@ static blocking blocking_of_rows(const ivl__device *device, method by, int32_t m
 #define TILES_WIDTH 32   /* rows and columns of 2 x 2 tiles of sums, values of K of a step */
 #define X_PIECE     1024 /* values of K that an item of the packing of x takes */
 
-/* Panels and sums stay in a second-level cache, x is read once per item from wherever it is: wide
- * items, as many as the device has units for. */
+/* Sums wait for the next chunk of K, if there is one; one more block is the kernel's to spoil. */
+static void fill_bytes_of_tiles(blocking *b, int32_t k)
+{
+    const size_t rows = k > b->chunk ? (size_t)b->block : TILES_WIDTH;
+    const size_t columns = (size_t)b->panel * (size_t)b->panels;
+
+    b->panel_bytes = columns * (size_t)b->chunk * 2;
+    b->sum_bytes = (columns * rows + TILES_WIDTH * TILES_WIDTH) * sizeof(float);
+}
+
+/* Panels and sums stay in a second-level cache, x comes by once per item; long rows of weights are
+ * what the processor reads ahead best. At the end as many items as the device has units for. */
 static blocking blocking_of_tiles(const ivl__device *device, int32_t m, int32_t n, int32_t k)
 {
-    const int32_t units = device->caps.compute_units < 4096 ? (int32_t)device->caps.compute_units
-                                                            : 4096;
     const int32_t all = ceil_div(n, TILES_WIDTH);
-    int32_t rows = 1056, depth = 1024, blocks;
+    int32_t rows = 1056, depth = 800;
     blocking b = {
         .method = BY_TILES, .vector = 16, .panel = TILES_WIDTH, .panels = 8, .rows_first = true};
 
     for (;;) {
         b.block = even_piece(m, rows, TILES_WIDTH);
         b.chunk = even_piece(k, depth, TILES_WIDTH);
-        fill_bytes(&b);
-        b.sum_bytes += TILES_WIDTH * TILES_WIDTH * sizeof(float); /* the kernel's spare block */
+        fill_bytes_of_tiles(&b, k);
         if (b.panel_bytes + b.sum_bytes <= device->caps.local_mem ||
-            (rows <= TILES_WIDTH && depth <= TILES_WIDTH && b.panels == 1)) {
+            (rows <= TILES_WIDTH && depth <= TILES_WIDTH)) {
             break;
         }
-        if (b.panels > 2) {
-            b.panels /= 2;
-        } else if (b.sum_bytes > b.panel_bytes && rows > TILES_WIDTH) {
+        if (b.panel_bytes > b.sum_bytes && depth > TILES_WIDTH) {
+            depth = depth / 2 / TILES_WIDTH * TILES_WIDTH;
+        } else if (rows > TILES_WIDTH) {
             rows = rows / 2 / TILES_WIDTH * TILES_WIDTH;
-        } else if (depth > TILES_WIDTH) {
-            depth /= 2;
         } else {
-            b.panels = 1;
-            rows = rows > TILES_WIDTH ? rows / 2 / TILES_WIDTH * TILES_WIDTH : rows;
+            depth = depth / 2 / TILES_WIDTH * TILES_WIDTH;
         }
     }
-    blocks = ceil_div(m, b.block);
     b.shares = ceil_div(all, b.panels);
-    while (b.shares < all && (int64_t)b.shares * blocks % units) {
+    while (b.shares < all &&
+           (uint64_t)b.shares * (uint64_t)ceil_div(m, b.block) % device->caps.compute_units) {
         b.shares++;
     }
     return b;

@@ -5,6 +5,7 @@
 #include "model/model.h"
 #include "model/vit_reference.h"
 #include "runtime/file.h"
+#include "runtime/os.h"
 #include "runtime/selftest.h"
 #include "tests/model/golden.h"
 
@@ -163,6 +164,34 @@ static void damaged_units_are_switched_off(void **state)
     ivl_model_free(model);
 }
 
+/* Wrong tiles are switched off alone: `fast` goes on by dot products. */
+static void damaged_tiles_give_way(void **state)
+{
+    ivl_session_options options = golden_options();
+    ivl_model *model;
+    ivl_session *session;
+    reports r = {0};
+    ivl_error error = {0};
+    ivl_status status;
+
+    (void)state;
+    options.precision = IVL_PRECISION_FAST;
+    options.kernel_dir = damaged_kernels("tiles", "gemm_cpu_amx.cl", "tdpbf16ps %%tmm7, %%tmm5",
+                                         "tdpbf16ps %%tmm7, %%tmm4");
+    status = ivl_selftest(&options, collect, &r, &error);
+    if (status == IVL_UNSUPPORTED || ivl__cpu_allow_amx()) {
+        printf("the device has no tiles to damage\n");
+        return;
+    }
+    assert_fails(status, IVL_VERIFY_FAILED, error, "failed");
+    assert_string_equal(r.first_failed, "gemm_cpu_amx");
+    assert_true(r.rms && r.layer);
+    model = golden_open_model("golden/vit_rms/formats/safetensors_bf16");
+    session = golden_open(model, &options);
+    ivl_session_free(session);
+    ivl_model_free(model);
+}
+
 static void wrong_options_are_told(void **state)
 {
     static const char *const nothing[] = {"no such device"};
@@ -249,6 +278,7 @@ int main(void)
         cmocka_unit_test(fast_models_pass),
         cmocka_unit_test(damaged_baselines_refuse_the_device),
         cmocka_unit_test(damaged_units_are_switched_off),
+        cmocka_unit_test(damaged_tiles_give_way),
         cmocka_unit_test(wrong_options_are_told),
     };
 
