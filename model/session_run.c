@@ -5,147 +5,30 @@
  */
 #include "model/attention_pool.h"
 #include "model/heads.h"
-#include "model/pass.h"
+#include "model/steps.h"
 
 #include "runtime/memory.h"
-
-#include <stdio.h>
-
-typedef enum step_kind {
-    STEP_TOWER, /* stage `index` of the vision tower */
-    STEP_POOL_C,
-    STEP_EMBED,     /* queries and tokens; no weights of a stage */
-    STEP_ATTENTION, /* of layer `index`, as the two that follow */
-    STEP_CROSS,
-    STEP_MLP,
-    STEP_NORM, /* after the last layer, for queries; no weights of a stage */
-    STEP_POOL_G,
-    STEP_TEXT_HEAD,
-    STEP_ITM_HEAD
-} step_kind;
-
-typedef struct pass_step {
-    step_kind kind;
-    int index;
-    int stage; /* of the session; -1: none */
-} pass_step;
 
 /* A call under way. */
 typedef struct run {
     ivl_session *s;
     ivl__request request;
     ivl__pass pass;
-    pass_step *steps; /* [n_steps] of the pass */
+    ivl__step *steps; /* [n_steps] of the pass */
     int n_steps;
 } run;
 
-/* ---- steps of a pass --------------------------------------------------------------------- */
-
-static void add_step(run *r, step_kind kind, int index, int stage)
-{
-    r->steps[r->n_steps++] = (pass_step){kind, index, stage};
-}
-
-static void add_clip_step(run *r, step_kind kind, int index, int clip_stage)
-{
-    add_step(r, kind, index, r->s->clip_at[clip_stage]);
-}
-
-static bool has_rows(const run *r, ivl__rows_kind kind)
-{
-    return r->pass.of[kind].rows > 0;
-}
-
-/* Layers that a kind of rows passes. */
-static int layers_for(const run *r, ivl__rows_kind kind)
-{
-    switch (kind) {
-    case IVL__ROWS_QUERIES: return has_rows(r, kind) ? r->request.query_layers : 0;
-    case IVL__ROWS_PAIRS: return has_rows(r, kind) ? r->s->model->config.qllama.layers : 0;
-    case IVL__ROWS_TEXTS: return has_rows(r, kind) ? r->request.text_layers : 0;
-    }
-    return 0;
-}
-
-static void list_layers(run *r)
-{
-    const ivl__clip_stages *clip = r->s->model->clip;
-    const int of_queries = layers_for(r, IVL__ROWS_QUERIES);
-    const int of_pairs = layers_for(r, IVL__ROWS_PAIRS);
-    const int looking = of_queries > of_pairs ? of_queries : of_pairs;
-    const int of_texts = layers_for(r, IVL__ROWS_TEXTS);
-
-    add_step(r, STEP_EMBED, 0, -1);
-    for (int i = 0; i < looking || i < of_texts; i++) {
-        const ivl__decoder_layer *layer = &clip->layers[i];
-
-        add_clip_step(r, STEP_ATTENTION, i, layer->attention);
-        if (layer->cross >= 0 && i < looking) {
-            add_clip_step(r, STEP_CROSS, i, layer->cross);
-        }
-        add_clip_step(r, STEP_MLP, i, layer->mlp);
-    }
-}
-
-static void list_steps(run *r)
-{
-    const ivl__clip_stages *clip = r->s->model->clip;
-    const ivl__request *q = &r->request;
-    const bool images = r->pass.images > 0;
-    const bool pairs = has_rows(r, IVL__ROWS_PAIRS);
-
-    r->n_steps = 0;
-    for (int i = 0; images && i < q->vit_stages; i++) {
-        add_step(r, STEP_TOWER, i, i);
-    }
-    if (images && q->pool_c) {
-        add_clip_step(r, STEP_POOL_C, 0, clip->pool_c.stage);
-    }
-    if (r->pass.rows) {
-        list_layers(r);
-    }
-    if ((images && q->query_norm) || pairs) {
-        add_step(r, STEP_NORM, 0, -1);
-    }
-    if (images && q->pool_g) {
-        add_clip_step(r, STEP_POOL_G, 0, clip->pool_g.stage);
-    }
-    if (q->text_head && has_rows(r, IVL__ROWS_TEXTS)) {
-        add_clip_step(r, STEP_TEXT_HEAD, 0, clip->text_head);
-    }
-    if (pairs) {
-        add_clip_step(r, STEP_ITM_HEAD, 0, clip->itm_head);
-    }
-}
-
-/* For people: what a step is about. */
-static void name_step(const pass_step *step, char name[48])
-{
-    switch (step->kind) {
-    case STEP_TOWER:
-        snprintf(name, 48, step->index ? "block %d" : "embeddings", step->index);
-        return;
-    case STEP_POOL_C: snprintf(name, 48, "pooling block of C"); return;
-    case STEP_EMBED: snprintf(name, 48, "embeddings of tokens"); return;
-    case STEP_ATTENTION:
-    case STEP_CROSS:
-    case STEP_MLP: snprintf(name, 48, "layer %d", step->index); return;
-    case STEP_NORM: snprintf(name, 48, "last norm"); return;
-    case STEP_POOL_G: snprintf(name, 48, "pooling block of G"); return;
-    case STEP_TEXT_HEAD: snprintf(name, 48, "text embeddings"); return;
-    case STEP_ITM_HEAD: snprintf(name, 48, "matching of images and texts"); return;
-    }
-}
+/* ---- progress ---------------------------------------------------------------------------- */
 
 static ivl_status report(const run *r, int index, ivl_error *error)
 {
     const ivl_session_options *o = &r->s->options;
-    char name[48];
+    char name[IVL__STEP_NAME];
 
     if (!o->progress) {
         return IVL_OK;
     }
-    name_step(&r->steps[index], name);
+    ivl__step_name(&r->steps[index], name);
     if (o->progress(o->progress_user, name, index, r->n_steps) != 0) {
         return ivl__fail(error, IVL_CANCELLED, "cancelled before %s", name);
     }
@@ -200,7 +83,7 @@ static ivl_status read_text_rows(run *r, const ivl__tap *t, ivl_error *error)
 
 /* What a tap wants once its step has been enqueued; ordered by the compute queue. Heads read their
  * taps themselves, chunk by chunk. */
-static ivl_status read_tap(run *r, const pass_step *step, const ivl__tap *t, ivl_error *error)
+static ivl_status read_tap(run *r, const ivl__step *step, const ivl__tap *t, ivl_error *error)
 {
     ivl_session *s = r->s;
     const int last = s->model->config.vit.layers;
@@ -208,28 +91,29 @@ static ivl_status read_tap(run *r, const pass_step *step, const ivl__tap *t, ivl
 
     switch (t->kind) {
     case IVL__TAP_HIDDEN:
-        return step->kind == STEP_TOWER && step->index == t->layer
+        return step->kind == IVL__STEP_TOWER && step->index == t->layer
                    ? read_rows(s, t, first, images, (ivl__span){s->vit.rows, 0}, error)
                    : IVL_OK;
     case IVL__TAP_POOLED:
     case IVL__TAP_MEAN:
-        return step->kind == STEP_TOWER && step->index == last ? read_pooled(r, t, error) : IVL_OK;
+        return step->kind == IVL__STEP_TOWER && step->index == last ? read_pooled(r, t, error)
+                                                                    : IVL_OK;
     case IVL__TAP_IMAGE_C:
-        return step->kind == STEP_POOL_C
+        return step->kind == IVL__STEP_POOL_C
                    ? read_rows(s, t, first, images, (ivl__span){s->embeds_c, 0}, error)
                    : IVL_OK;
     case IVL__TAP_IMAGE_G:
-        return step->kind == STEP_POOL_G
+        return step->kind == IVL__STEP_POOL_G
                    ? read_rows(s, t, first, images, (ivl__span){s->embeds_g, 0}, error)
                    : IVL_OK;
     case IVL__TAP_QUERY_LAYER:
-        return step->kind == STEP_MLP && step->index == t->layer && images
+        return step->kind == IVL__STEP_MLP && step->index == t->layer && images
                    ? read_queries(r, t, error)
                    : IVL_OK;
     case IVL__TAP_QUERY:
-        return step->kind == STEP_NORM && images ? read_queries(r, t, error) : IVL_OK;
+        return step->kind == IVL__STEP_NORM && images ? read_queries(r, t, error) : IVL_OK;
     case IVL__TAP_TEXT_LAYER:
-        return step->kind == STEP_MLP && step->index == t->layer && r->pass.texts
+        return step->kind == IVL__STEP_MLP && step->index == t->layer && r->pass.texts
                    ? read_text_rows(r, t, error)
                    : IVL_OK;
     case IVL__TAP_TEXT_ROWS:
@@ -305,21 +189,22 @@ static ivl_status sum_units(run *r, ivl_error *error)
     return ivl__op_add_rows(s->device, &sum, error);
 }
 
-static ivl_status run_layer(run *r, const pass_step *step, const ivl__span *spans, ivl_error *error)
+static ivl_status run_layer(run *r, const ivl__step *step, const ivl__span *spans, ivl_error *error)
 {
     const ivl__decoder *d = &r->s->decoder;
 
     for (int kind = 0; kind < IVL__ROWS_KINDS; kind++) {
         const struct ivl__pass_rows *of = &r->pass.of[kind];
-        const bool skipped = step->index >= layers_for(r, (ivl__rows_kind)kind) ||
-                             (step->kind == STEP_CROSS && kind == IVL__ROWS_TEXTS);
+        const bool skipped = step->index >= ivl__pass_layers(r->s, &r->request, &r->pass,
+                                                             (ivl__rows_kind)kind) ||
+                             (step->kind == IVL__STEP_CROSS && kind == IVL__ROWS_TEXTS);
 
         for (int i = 0; !skipped && i < of->n_chunks; i++) {
             const ivl__decoder_chunk *chunk = &r->pass.chunks[of->first_chunk + i];
 
-            IVL__TRY(step->kind == STEP_ATTENTION
+            IVL__TRY(step->kind == IVL__STEP_ATTENTION
                          ? ivl__decoder_attention(d, step->index, spans, chunk, error)
-                     : step->kind == STEP_CROSS
+                     : step->kind == IVL__STEP_CROSS
                          ? ivl__decoder_cross(d, step->index, spans, chunk, error)
                          : ivl__decoder_mlp(d, step->index, spans, chunk, error));
         }
@@ -429,31 +314,33 @@ static ivl_status check_tower(ivl_session *s, int index, int images, ivl_error *
 static ivl_status work(run *r, int index, const ivl__span *spans, ivl_error *error)
 {
     ivl_session *s = r->s;
-    const pass_step *step = &r->steps[index];
+    const ivl__step *step = &r->steps[index];
     const ivl__clip_stages *clip = s->model->clip;
 
     switch (step->kind) {
-    case STEP_TOWER:
+    case IVL__STEP_TOWER:
         IVL__TRY(run_tower(s, step->index, r->pass.images, spans, error));
         return check_tower(s, index, r->pass.images, error);
-    case STEP_POOL_C:
+    case IVL__STEP_POOL_C:
         IVL__TRY(run_pool(r, &clip->pool_c, spans, (ivl__span){s->vit.rows, 0}, s->vit.sizes.tokens,
                           s->image_offsets, s->embeds_c, error));
         return check_embeds(r, index, s->embeds_c, error);
-    case STEP_EMBED:
+    case IVL__STEP_EMBED:
         IVL__TRY(ivl__pass_embed(s, &r->request, &r->pass, error));
         return check_hidden(r, index, error);
-    case STEP_ATTENTION:
-    case STEP_CROSS: return run_layer(r, step, spans, error);
-    case STEP_MLP: IVL__TRY(run_layer(r, step, spans, error)); return check_hidden(r, index, error);
-    case STEP_NORM: return run_norm(r, error);
-    case STEP_POOL_G:
+    case IVL__STEP_ATTENTION:
+    case IVL__STEP_CROSS: return run_layer(r, step, spans, error);
+    case IVL__STEP_MLP:
+        IVL__TRY(run_layer(r, step, spans, error));
+        return check_hidden(r, index, error);
+    case IVL__STEP_NORM: return run_norm(r, error);
+    case IVL__STEP_POOL_G:
         IVL__TRY(run_pool(r, &clip->pool_g, spans, hidden_at(s, 0), s->model->config.query_tokens,
                           s->query_offsets, s->embeds_g, error));
         IVL__TRY(sum_units(r, error));
         return check_embeds(r, index, s->embeds_g, error);
-    case STEP_TEXT_HEAD: return run_text_head(r, index, spans, error);
-    case STEP_ITM_HEAD: return run_itm_head(r, index, spans, error);
+    case IVL__STEP_TEXT_HEAD: return run_text_head(r, index, spans, error);
+    case IVL__STEP_ITM_HEAD: return run_itm_head(r, index, spans, error);
     }
     return IVL_OK;
 }
@@ -461,7 +348,7 @@ static ivl_status work(run *r, int index, const ivl__span *spans, ivl_error *err
 /* `next` is the session's stage that follows, or -1. */
 static ivl_status run_step(run *r, int index, int next, ivl_error *error)
 {
-    const pass_step *step = &r->steps[index];
+    const ivl__step *step = &r->steps[index];
     ivl__span spans[IVL__STAGE_TILES];
 
     if (step->stage >= 0) {
@@ -547,21 +434,21 @@ static ivl_status run_steps(run *r, ivl_error *error)
 
 static ivl_status fail_not_finite(const run *r, int index, ivl_error *error)
 {
-    const pass_step *step = &r->steps[index];
-    char name[48];
+    const ivl__step *step = &r->steps[index];
+    char name[IVL__STEP_NAME];
 
-    if (step->kind == STEP_TOWER && step->index == 0) {
+    if (step->kind == IVL__STEP_TOWER && step->index == 0) {
         return ivl__fail(error, IVL_NOT_FINITE,
                          "the embeddings hold numbers that are not finite; are the pixels or the "
                          "checkpoint damaged?");
     }
-    name_step(step, name);
+    ivl__step_name(step, name);
     return ivl__fail(error, IVL_NOT_FINITE,
                      "the output of %s (of %d) is not finite; the checkpoint may be damaged (try "
                      "`internvl selftest`)",
                      name,
-                     step->kind == STEP_TOWER ? r->s->model->config.vit.layers
-                                              : r->s->model->config.qllama.layers);
+                     step->kind == IVL__STEP_TOWER ? r->s->model->config.vit.layers
+                                                   : r->s->model->config.qllama.layers);
 }
 
 static ivl_status check_flags(run *r, ivl_error *error)
@@ -602,7 +489,7 @@ static ivl_status run_pass(run *r, ivl_error *error)
     if (r->pass.images) {
         IVL__TRY(upload_pixels(r, error));
     }
-    list_steps(r);
+    r->n_steps = ivl__steps_list(r->s, &r->request, &r->pass, r->steps);
     IVL__TRY(ivl__cl_fill(cl, cl->compute, r->s->flags, &zero, sizeof zero, 0,
                           (size_t)r->n_steps * sizeof zero, error));
     IVL__TRY(run_steps(r, error));
