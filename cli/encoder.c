@@ -49,8 +49,8 @@ static int at_stage(void *user, const char *stage, int done, int total)
         return 1;
     }
     if (e->stage) {
-        snprintf(text, sizeof text, "%s/%d", stage, total - 1);
-        e->stage(e->stage_user, done == 0 ? stage : text);
+        snprintf(text, sizeof text, "%s, %d/%d", stage, done + 1, total);
+        e->stage(e->stage_user, text);
     }
     return 0;
 }

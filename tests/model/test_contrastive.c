@@ -209,7 +209,7 @@ static int exact_residencies(ivl_session_options *options)
         }
         assert_ok(status, error);
         snprintf(how, sizeof how, "gemm %s, attention %s, residency %d", options->gemm,
-                 options->attention ? options->attention : "auto", r);
+                 options->attention, r);
         worst = fmax(worst, run_all(session, how));
         worst = fmax(worst, run_itm(session, how));
         ivl_session_free(session);
@@ -217,20 +217,21 @@ static int exact_residencies(ivl_session_options *options)
     }
     if (runs) {
         printf("gemm %s, attention %s, %d residencies: at most %.2f of the bound\n", options->gemm,
-               options->attention ? options->attention : "auto", runs, worst);
+               options->attention, runs, worst);
     }
     return runs;
 }
 
-/* Variant "local" takes heads of 64 and 128 only, which this model has not. */
+/* Variant "local" takes heads of 64 and 128 only, which this model has not: GPUs choose "plain",
+ * CPUs "cpu". */
 static void recorded_outputs(void **state)
 {
-    static const char *const attentions[] = {NULL, "cpu", "plain"};
+    static const char *const attentions[] = {"cpu", "plain"};
     int runs = 0;
 
     (void)state;
     for (size_t g = 0; ivl__gemm_backends[g]; g++) {
-        for (size_t a = 0; a < 3; a++) {
+        for (size_t a = 0; a < 2; a++) {
             ivl_session_options options = golden_options();
 
             options.gemm = ivl__gemm_backends[g]->name;
@@ -238,7 +239,8 @@ static void recorded_outputs(void **state)
             runs += exact_residencies(&options);
         }
     }
-    assert_true(runs >= 4);
+    /* Every device has at least one backend, one variant, resident and stream. */
+    assert_true(runs >= 2);
 }
 
 /* 16-bit multiplicands: a direction is kept, single elements are not. */
