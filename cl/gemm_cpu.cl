@@ -1,8 +1,8 @@
 /* gemm_cpu.cl - Y = epilogue(X . W^T) on CPUs by fp32 FMA, weights as they lie in the checkpoint.
  *
  * Twelve rows x two vectors of sums stay in registers (six rows where vectors have 8 floats); see
- * gemm_cpu_body.h for the blocking and gemm_cpu_pack.h for the weights. No shape is special: tails of
- * rows, columns and K take slower code with the same arithmetic per output.
+ * gemm_cpu_body.h for the blocking, gemm_cpu_pack.h for the weights, gemm_cpu_few.h for up to four rows. No shape
+ * is special: tails of rows, columns and K take slower code with the same arithmetic per output.
  * Order of summation: one fma() chain per output along k = 0 .. K - 1, from zero.
  * Bound: |sum - exact| <= K 2^-24 sum |x||w| (first order); test: tests/op/test_gemm.c.
  *
@@ -62,4 +62,7 @@ SWEEP_FUNCTION(JOIN(sweep_, ROWS), EACH_ROWS)
 SWEEP_FUNCTION(sweep_4, EACH_4)
 SWEEP_FUNCTION(sweep_1, EACH_1)
 
+#if LAYOUT == 0
+#include "gemm_cpu_few.h"
+#endif
 #include "gemm_cpu_body.h"

@@ -32,7 +32,16 @@ gemm_cpu(int m, int n, int k, const __global xtype *x, ulong x_offset, int x_ld,
     for (int i = 0; i < rows * PANEL * used; i += VW) {
         STOREV((floatv)(0.0f), sums + i);
     }
-    for (int k0 = 0; k0 < k; k0 += chunk) {
+#ifdef FEW
+    const int few = rows <= FEW && k <= FEW_K;
+
+    if (few) {
+        few_rows(x, x_row, rows, w, (size_t)w_ld, min(n - col0, PANEL * PANELS), k, sums);
+    }
+#else
+    const int few = 0;
+#endif
+    for (int k0 = few ? k : 0; k0 < k; k0 += chunk) {
         const int depth = min(chunk, k - k0);
         const int last = k0 + depth == k; /* the weights to come are those of the next item */
         const __global wtype *coming = last ? w + (size_t)(PANEL * PANELS) * w_col

@@ -337,9 +337,10 @@ static const ivl_dtype types[3] = {IVL_F32, IVL_F16, IVL_BF16};
 
 static void check_shapes(ivl__gemm *gemm)
 {
-    static const int32_t shapes[][3] = {{1, 1, 1},    {3, 5, 7},     {17, 33, 19},
-                                        {2, 64, 32},  {65, 70, 48},  {130, 67, 37},
-                                        {64, 64, 64}, {5, 260, 129}, {43, 75, 1093}};
+    static const int32_t shapes[][3] = {{1, 1, 1},      {3, 5, 7},     {17, 33, 19}, {2, 64, 32},
+                                        {65, 70, 48},   {130, 67, 37}, {64, 64, 64}, {5, 260, 129},
+                                        {43, 75, 1093}, {1, 83, 131},  {2, 37, 69},  {3, 129, 64},
+                                        {4, 90, 101}};
     const size_t n = test_tiny() ? 4 : sizeof shapes / sizeof shapes[0];
     double worst = 0.0;
 
@@ -437,13 +438,13 @@ static void assert_equal_rows(const char *what, const problem *a, const float *y
     }
 }
 
-static void check_equal_bits(ivl__gemm *gemm)
+static void check_equal_bits_of(ivl__gemm *gemm, ivl_dtype type)
 {
     const bool tiny = test_tiny();
     const problem base = {.m = tiny ? 9 : 130,
                           .n = tiny ? 20 : 200,
-                          .k = tiny ? 33 : 1300,
-                          .w_type = IVL_BF16,
+                          .k = tiny ? 33 : 1301,
+                          .w_type = type,
                           .y_type = IVL_F32,
                           .epilogue = IVL__EPILOGUE_GELU,
                           .bias = true,
@@ -460,6 +461,17 @@ static void check_equal_bits(ivl__gemm *gemm)
         assert_equal_rows("a row alone", &base, y, row, &p, other, 0);
         free(other);
     }
+    /* A few rows: for some numbers of them there is other code. */
+    for (int32_t few = 2; few <= 6; few++) {
+        p = base;
+        p.m = few;
+        p.first_row = 1;
+        other = run_problem(gemm, &p);
+        for (int32_t row = 0; row < few; row++) {
+            assert_equal_rows("a few rows", &base, y, row + 1, &p, other, row);
+        }
+        free(other);
+    }
     /* Another number of rows, another place, other tiles, other offsets. */
     p = base;
     p.first_row = 3;
@@ -473,6 +485,13 @@ static void check_equal_bits(ivl__gemm *gemm)
     }
     free(other);
     free(y);
+}
+
+static void check_equal_bits(ivl__gemm *gemm)
+{
+    for (size_t t = 0; t < (test_tiny() ? 1 : 3); t++) {
+        check_equal_bits_of(gemm, types[test_tiny() ? 2 : t]);
+    }
 }
 
 /* More turns than some driver's loops can take. */
