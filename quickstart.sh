@@ -118,7 +118,9 @@ echo "builds    into build/quickstart/build (10 MB, a minute)"
 if [ -z "$model" ]; then
     [ -e build/quickstart/model/config.json ] ||
         echo "writes    a stand-in model into build/quickstart/model (600 MB, a few seconds)"
-    echo "embeds    the photographs of docs/samples (a minute on two CPU cores)"
+    [ -e build/quickstart/tiny-14b/config.json ] ||
+        echo "writes    a small one with a text tower into build/quickstart/tiny-14b (3 MB)"
+    echo "embeds    the photographs of docs/samples (a minute on two CPU cores), compares two with three texts"
 else
     echo "embeds    the photographs of docs/samples with '$model'"
 fi
@@ -191,6 +193,27 @@ awk -F'[:,]' '{ for (i = 1; i < NF; i++) if ($i ~ /"images_per_second"/) r = $(i
 if [ "$stand_in" = yes ]; then
     say "the 6B model on this device"
     as_user "$internvl" info --arch internvit-6b-224 "${device[@]}"
+fi
+
+# ---- images and texts -------------------------------------------------------------------------
+
+# The model's own text tower where it has one; where the model is a stand-in, a small one with one.
+pairs=
+if [ "$stand_in" = yes ]; then
+    pairs=build/quickstart/tiny-14b
+    [ -e "$pairs/config.json" ] || as_user "$internvl" synth tiny-14b -o "$pairs" --quiet
+elif as_user "$internvl" info "$model" --json "${device[@]}" 2>/dev/null | grep -q '"modes": \[[^]]*"text"'; then
+    pairs=$model
+fi
+if [ -n "$pairs" ]; then
+    say "images and texts: cosines and probabilities"
+    as_user "$internvl" similarity "$pairs" --images docs/samples/coffee.jpg docs/samples/chelsea.jpg \
+        --text "a cup of coffee" --text "a cat" --text "一只猫" "${device[@]}"
+    [ "$stand_in" = no ] ||
+        printf '\nThese figures mean nothing: the weights of this small InternVL-14B are random, too.\n'
+fi
+
+if [ "$stand_in" = yes ]; then
     cat <<TEXT
 
 The vectors above come from random weights: they show that everything works, not what is in the pictures.

@@ -25,6 +25,7 @@ void cli_batch_clear(cli_batch *batch)
     }
     batch->n_events = 0;
     batch->images = (ivl_images){0};
+    batch->texts = (ivl_texts){0};
 }
 
 void cli_batch_free(cli_batch *batch)

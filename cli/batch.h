@@ -14,6 +14,7 @@ typedef struct cli_batch {
     size_t n_events, events_capacity;
     ivl_images images; /* of the pictures among the events; count may be 0 */
     void *pixels;      /* what images points to */
+    ivl_texts texts;   /* the caller's: a text for each image, or none */
     size_t pixels_bytes;
     float **results;          /* [n_taps] blocks of images.count results */
     size_t *results_capacity; /* [n_taps] in floats */

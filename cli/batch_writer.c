@@ -21,6 +21,7 @@ struct cli_batch_writer {
     ivl_error error;
     cli_batch_writer_counts counts;
     uint64_t rows, errors; /* the writing thread's own; counts has them after each batch */
+    ivl__text fields;      /* of one row */
     ivl__thread thread;
     bool started;
 };
@@ -35,6 +36,22 @@ static void tell_failure(const cli_batch_writer *w, const cli_picture *picture)
         cli_say(IVL_LOG_WARNING, "more inputs fail%s",
                 w->options.writer ? "; the list of errors beside the output has all" : "");
     }
+}
+
+/* The row's own members, and behind them those of the input. */
+static ivl_status join_fields(cli_batch_writer *w, ivl__record *record, ivl_error *error)
+{
+    ivl__text *fields = &w->fields;
+
+    if (fields->bytes && record->fields && record->fields[0]) {
+        ivl__text_puts(fields, ",");
+        ivl__text_puts(fields, record->fields);
+    }
+    if (fields->failed) {
+        return ivl__fail(error, IVL_OUT_OF_MEMORY, "out of memory for the metadata of a row");
+    }
+    record->fields = fields->bytes ? fields->data : record->fields;
+    return IVL_OK;
 }
 
 static ivl_status write_picture(cli_batch_writer *w, const cli_batch *batch,
@@ -62,6 +79,11 @@ static ivl_status write_picture(cli_batch_writer *w, const cli_batch *batch,
         return ivl__record_writer_add_error(w->options.writer, &record, picture->failure, error);
     }
     w->options.rows(w->options.user, batch, index, rows);
+    if (w->options.fields) {
+        ivl__text_clear(&w->fields);
+        w->options.fields(w->options.user, batch, index, &w->fields);
+        IVL__TRY(join_fields(w, &record, error));
+    }
     return ivl__record_writer_add_row(w->options.writer, &record, rows, error);
 }
 
@@ -258,6 +280,7 @@ void cli_batch_writer_free(cli_batch_writer *w)
     for (int i = 0; i < BATCHES; i++) {
         cli_batch_free(&w->batches[i]);
     }
+    ivl__text_free(&w->fields);
     ivl__cond_free(&w->changed);
     ivl__mutex_free(&w->lock);
     ivl__free(w);

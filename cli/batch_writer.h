@@ -9,6 +9,7 @@
 #define IVL_CLI_BATCH_WRITER_H
 
 #include "cli/batch.h"
+#include "loader/json_text.h"
 #include "loader/record_writer.h"
 
 typedef struct cli_batch_writer cli_batch_writer;
@@ -16,6 +17,9 @@ typedef struct cli_batch_writer cli_batch_writer;
 /* The rows of result `index` of a batch, one per stream of the writer; valid until the next call.
  * Called by the writing thread. */
 typedef void cli_rows_fn(void *user, const cli_batch *batch, int index, const float **rows);
+
+/* Appends members to the metadata of that row: "\"pair_score\": 0.25". Called after rows. */
+typedef void cli_fields_fn(void *user, const cli_batch *batch, int index, ivl__text *fields);
 
 /* Takes one picture: result `index` of the batch, or a failed one (picture->failure), for which the
  * index means nothing. Called by the writing thread. */
@@ -25,8 +29,9 @@ typedef ivl_status cli_take_fn(void *user, const cli_batch *batch, const cli_pic
 typedef struct cli_batch_writer_options {
     ivl__record_writer *writer; /* NULL: take gets the pictures */
     int n_taps;
-    cli_rows_fn *rows; /* with a writer */
-    cli_take_fn *take; /* without */
+    cli_rows_fn *rows;     /* with a writer */
+    cli_fields_fn *fields; /* with a writer, or NULL */
+    cli_take_fn *take;     /* without */
     void *user;
 } cli_batch_writer_options;
 

@@ -38,6 +38,14 @@ bool cli_clip_has_mode(const ivl_model_info *info, const char *mode)
     return false;
 }
 
+int cli_refuse_texts(const char *command, const ivl_model_info *info, const char *what)
+{
+    cli_say(IVL_LOG_ERROR,
+            "%s: %s needs a text tower, and %s (%s) has none; InternVL-14B and InternVL-C have one",
+            command, what, info->path, info->architecture);
+    return CLI_MODEL;
+}
+
 static ivl_status choose_mode(const char *command, const cli_clip_options *o, cli_clip *clip,
                               ivl_error *error)
 {

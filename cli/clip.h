@@ -17,6 +17,9 @@ void cli_clip_options_add(cli_clip_options *options, cli_option *table);
 /* The mode's name; false: return *code. */
 bool cli_clip_options_check(const cli_clip_options *options, const char *command, int *code);
 
+/* Says that `what` ("--texts") needs a text tower; CLI_MODEL. */
+int cli_refuse_texts(const char *command, const ivl_model_info *info, const char *what);
+
 typedef struct cli_clip {
     ivl_model *model;
     ivl_model_info info;
@@ -25,6 +28,7 @@ typedef struct cli_clip {
     const char *tap;  /* of its images */
 } cli_clip;
 
+/* Whether the model has a mode ("vit", "c", "g", "text"). */
 bool cli_clip_has_mode(const ivl_model_info *info, const char *mode);
 
 /* CLI_DONE, or the exit code of what was printed: a checkpoint without a text tower or without the

@@ -4,6 +4,7 @@
 #include "cli/json.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/verify_published.h"
 
 #include "runtime/memory.h"
 
@@ -17,7 +18,8 @@
 typedef struct request {
     const char *model, *folder;
     cli_model_options options;
-    bool json;
+    const char *photos, *tokenizer;
+    bool json, published;
 } request;
 
 typedef struct comparison {
@@ -257,36 +259,57 @@ static int print_results(const request *r, const verification *v)
 
 /* ---- command --------------------------------------------------------------------------------- */
 
+static int check(const request *r, size_t n_arguments)
+{
+    const char *plural = n_arguments == 1 ? "" : "s";
+
+    if (r->options.arch && r->options.config) {
+        return cli_usage_error("verify", "--arch and --config exclude each other");
+    }
+    if (!r->published && (r->photos || r->tokenizer)) {
+        return cli_usage_error("verify", "--%s belongs to --published",
+                               r->photos ? "photos" : "tokenizer");
+    }
+    if (!r->published) {
+        return n_arguments == 2
+                   ? CLI_DONE
+                   : cli_usage_error("verify", "needs MODEL and GOLDEN_DIR, got %zu argument%s",
+                                     n_arguments, plural);
+    }
+    if (!r->photos) {
+        return cli_usage_error("verify", "--published needs --photos DIR: the folder with "
+                                         "image1.jpg, image2.jpg and image3.jpg of the model card");
+    }
+    return n_arguments == 1 ? CLI_DONE
+                            : cli_usage_error("verify",
+                                              "--published needs MODEL alone, got %zu "
+                                              "arguments",
+                                              n_arguments);
+}
+
 static bool parse(int argc, char **argv, request *r, int *code)
 {
-    bool published = false;
-    const char *photos = NULL;
     const cli_option options[] = {
         {"json", 0, CLI_FLAG, &r->json, NULL, "one object on stdout", NULL},
         {"config", 0, CLI_TEXT, &r->options.config, "FILE.json",
          "geometry for a checkpoint that has no config.json", NULL},
         {"arch", 0, CLI_TEXT, &r->options.arch, "NAME", "geometry by name", NULL},
-        {"published", 0, CLI_FLAG, &published, NULL,
-         "the model card's sample table (not in this version)", NULL},
-        {"photos", 0, CLI_TEXT, &photos, "DIR", "photographs for --published", NULL},
+        {"published", 0, CLI_FLAG, &r->published, NULL,
+         "the sample table of InternVL-14B's model card", NULL},
+        {"photos", 0, CLI_TEXT, &r->photos, "DIR", "its photographs: image1.jpg .. image3.jpg",
+         NULL},
+        {"tokenizer", 0, CLI_TEXT, &r->tokenizer, "FILE",
+         "tokenizer.model, where the checkpoint has none beside it", NULL},
         {0}};
     cli_arguments arguments = {0};
 
     if (!cli_options_parse(&cli_verify, options, argc, argv, &arguments, code)) {
         return false;
     }
-    *code = CLI_DONE;
-    if (published || photos) {
-        *code = cli_usage_error("verify", "--published needs a model with a text tower, which this "
-                                          "version does not run; give a GOLDEN_DIR");
-    } else if (arguments.n != 2) {
-        *code = cli_usage_error("verify", "needs MODEL and GOLDEN_DIR, got %zu argument%s",
-                                arguments.n, arguments.n == 1 ? "" : "s");
-    } else if (r->options.arch && r->options.config) {
-        *code = cli_usage_error("verify", "--arch and --config exclude each other");
-    } else {
+    *code = check(r, arguments.n);
+    if (*code == CLI_DONE) {
         r->model = arguments.items[0];
-        r->folder = arguments.items[1];
+        r->folder = arguments.n > 1 ? arguments.items[1] : NULL;
     }
     cli_arguments_free(&arguments);
     return *code == CLI_DONE;
@@ -302,6 +325,15 @@ static int run(const cli_globals *globals, int argc, char **argv)
     if (!parse(argc, argv, &r, &code)) {
         return code;
     }
+    if (r.published) {
+        return cli_verify_published(globals,
+                                    &(cli_verify_published_options){
+                                        .model = r.model,
+                                        .photos = r.photos,
+                                        .clip = {.tokenizer = r.tokenizer, .model = r.options},
+                                        .json = r.json,
+                                    });
+    }
     if (verify(globals, &r, &v, &error) == IVL_OK) {
         code = print_results(&r, &v);
     } else {
@@ -313,10 +345,11 @@ static int run(const cli_globals *globals, int argc, char **argv)
 
 const cli_command cli_verify = {
     .name = "verify",
-    .summary = "each layer against recorded outputs of a published implementation",
-    .synopsis = "MODEL GOLDEN_DIR [--json] [--config FILE.json | --arch NAME]",
+    .summary = "each layer against recorded outputs, or the model card's figures",
+    .synopsis = "MODEL GOLDEN_DIR|--published --photos DIR [OPTIONS]",
     .examples = "internvl verify InternViT-6B-224px golden/\n"
                 "internvl verify InternViT-6B-224px golden/ --residency stream\n"
-                "internvl verify InternViT-6B-224px golden/ --precision fast --json",
+                "internvl verify InternViT-6B-224px golden/ --precision fast --json\n"
+                "internvl verify InternVL-14B-224px --published --photos examples/",
     .run = run,
 };

@@ -81,7 +81,11 @@ static ivl_status run_grey(cli_encoder *encoder, const cli_image_run *run, doubl
             break;
         }
         memset(grey.rgb, 128, side * side * 3);
+        grey.item.caption = run->texts ? ivl__strdup("a grey square on a grey wall") : NULL;
         status = cli_batch_add(&batch, &grey, n, error);
+    }
+    if (status == IVL_OK && run->texts) {
+        status = run->texts(run->user, &batch, error);
     }
     /* The second time nothing is built, measured or touched for the first time. */
     for (int round = 0; status == IVL_OK && round < 2; round++) {
@@ -93,13 +97,15 @@ static ivl_status run_grey(cli_encoder *encoder, const cli_image_run *run, doubl
     return status;
 }
 
-static ivl_status measure(const cli_image_run *run, double *per_picture, ivl_error *error)
+static ivl_status measure(void *user, double *per_picture, ivl_error *error)
 {
+    const cli_image_run *run = user;
     const cli_encoder_options options = {.globals = run->globals,
                                          .model = run->model,
                                          .size = run->pictures->size,
                                          .batch = run->pictures->batch,
                                          .most = run->most,
+                                         .modes = run->modes,
                                          .taps = run->taps,
                                          .n_taps = run->n_taps};
     cli_encoder *encoder = NULL;
@@ -119,22 +125,28 @@ static void print_time(double seconds)
     printf("expected time: %llu:%02llu:%02llu\n", s / 3600, s / 60 % 60, s % 60);
 }
 
-static int report(const cli_image_run *run, uint64_t items, uint64_t room)
+int cli_dry_run_report(const cli_dry_run_work *work)
 {
-    uint64_t bytes = items * row_bytes(run);
-    double per_picture = 0.0;
+    uint64_t bytes = work->items * work->row_bytes;
+    uint64_t room = 0;
+    double each = 0.0;
     ivl_error error = {0};
 
-    printf("items: %llu\n", (unsigned long long)items);
+    if (free_bytes(work->output, &room, &error) != IVL_OK) {
+        return cli_fail(&error);
+    }
+    printf("items: %llu\n", (unsigned long long)work->items);
     printf("bytes out: %llu (%llu a row)\n", (unsigned long long)bytes,
-           (unsigned long long)row_bytes(run));
+           (unsigned long long)work->row_bytes);
     printf("free disk: %llu%s\n", (unsigned long long)room, bytes > room ? " (too little)" : "");
-    if (run->model) {
-        if (measure(run, &per_picture, &error) != IVL_OK) {
+    if (work->measure) {
+        if (work->measure(work->user, &each, &error) != IVL_OK) {
             return cli_fail(&error);
         }
-        printf("pace: %.4g images/s\n", 1.0 / per_picture);
-        print_time(per_picture * (double)items);
+        if (each > 0.0) {
+            printf("pace: %.4g %s/s%s\n", 1.0 / each, work->unit, work->note ? work->note : "");
+            print_time(each * (double)work->items);
+        }
     }
     return CLI_DONE;
 }
@@ -143,9 +155,7 @@ int cli_dry_run(const cli_image_run *run)
 {
     const cli_picture_options *o = run->pictures;
     cli_input_count *count = cli_input_count_start(o->inputs, o->n_inputs, &o->source);
-    ivl_error error = {0};
     uint64_t items = 0;
-    uint64_t room = 0;
     bool counted = cli_input_count_wait(count, &items);
 
     cli_input_count_free(count);
@@ -158,8 +168,12 @@ int cli_dry_run(const cli_image_run *run)
     if (items == 0 && o->source.shards < 2) {
         return cli_usage_error(run->what, "no pictures in what was named");
     }
-    if (free_bytes(o->output, &room, &error) != IVL_OK) {
-        return cli_fail(&error);
-    }
-    return report(run, items, room);
+    return cli_dry_run_report(
+        &(cli_dry_run_work){.output = o->output,
+                            .items = items,
+                            .row_bytes = row_bytes(run),
+                            .unit = "images",
+                            .note = run->texts ? " (with short captions)" : NULL,
+                            .measure = run->model ? measure : NULL,
+                            .user = (void *)(uintptr_t)run});
 }

@@ -142,10 +142,9 @@ static ivl_status open_session(cli_encoder *e, ivl_error *error)
     ivl_status status = IVL_OK;
 
     cli_session_options(o->globals, &options);
-    options.modes = o->modes;
     options.batch = o->batch;
     options.width = options.height = o->size;
-    options.modes = of_tower_alone(o) ? "vit" : NULL;
+    options.modes = o->modes ? o->modes : of_tower_alone(o) ? "vit" : NULL;
     options.profiling = options.profiling || o->timed;
     options.progress = at_stage;
     options.progress_user = e;
@@ -175,6 +174,9 @@ static ivl_status describe(cli_encoder *e, ivl_error *error)
     ivl_session_get_stats(e->session, &used);
     ivl_session_get_plan(e->session, &plan);
     e->batch = e->options.most && e->options.most < plan.batch ? e->options.most : plan.batch;
+    if (e->options.most_texts && e->batch > e->options.most_texts) {
+        e->batch = e->options.most_texts;
+    }
     ivl__text_puts(t, "{\"device\":");
     ivl__text_json(t, used.device);
     ivl__text_puts(t, ",\"platform\":");
@@ -274,7 +276,8 @@ static void begin_run(cli_encoder *e)
 /* Of one row of a tap. */
 static size_t tap_width(const cli_encoder *e, const char *tap)
 {
-    bool embedding = strcmp(tap, "image_c") == 0 || strcmp(tap, "image_g") == 0;
+    bool embedding = strcmp(tap, "image_c") == 0 || strcmp(tap, "image_g") == 0 ||
+                     strcmp(tap, "text") == 0;
 
     return (size_t)(embedding ? e->embed_dim : e->hidden_size);
 }
@@ -291,7 +294,9 @@ static size_t tokens_of(const cli_encoder *e, const ivl_images *images)
 
 ivl_status cli_encoder_run(cli_encoder *e, cli_batch *batch, ivl_error *error)
 {
-    const ivl_inputs inputs = {.size = sizeof inputs, .images = &batch->images};
+    const ivl_inputs inputs = {.size = sizeof inputs,
+                               .images = &batch->images,
+                               .texts = batch->texts.count ? &batch->texts : NULL};
     size_t tokens = tokens_of(e, &batch->images);
     size_t count = (size_t)batch->images.count;
 

@@ -19,6 +19,7 @@ typedef struct cli_encoder_options {
     int size;          /* side of the pictures to come */
     int batch;         /* as asked for; 0: the plan's */
     int most;          /* pictures whose results fit in host memory; 0: any */
+    int most_texts;    /* not 0: modes is "text", batches are of texts and hold at most so many */
     const char *recorded;    /* provenance of an earlier run, or NULL */
     const char *const *taps; /* [n_taps] */
     int n_taps;
@@ -37,7 +38,7 @@ void cli_encoder_free(cli_encoder *encoder);
 
 /* Width of the taps image_c, image_g and text; 0 in models that have none. */
 int cli_encoder_embed_dim(const cli_encoder *encoder);
-/* Pictures of one batch. */
+/* Pictures of one batch, or texts. */
 int cli_encoder_batch(const cli_encoder *encoder);
 /* JSON object: device, driver, precision, gemm, batch, program version. */
 const char *cli_encoder_provenance(const cli_encoder *encoder);
@@ -46,7 +47,7 @@ const ivl_session *cli_encoder_session(const cli_encoder *encoder);
 /* Whom to tell where a run is from now on; NULL: nobody. */
 void cli_encoder_watch(cli_encoder *encoder, cli_stage_fn *stage, void *user);
 
-/* Fills batch->results for batch->images. */
+/* Fills batch->results for batch->images and, with tap "text", as many batch->texts. */
 ivl_status cli_encoder_run(cli_encoder *encoder, cli_batch *batch, ivl_error *error);
 /* Do image i and text i belong together: two logits each (tap "itm") into [count, 2]. */
 ivl_status cli_encoder_run_pairs(cli_encoder *encoder, const ivl_images *images,

@@ -54,10 +54,10 @@ static ivl_status open_encoder(runner *r, ivl_error *error)
     const cli_encoder_options options = {
         .globals = run->globals,
         .model = run->model,
-        .modes = run->modes,
         .size = run->pictures->size,
         .batch = run->pictures->batch,
         .most = run->most,
+        .modes = run->modes,
         .recorded = r->writer ? ivl__record_writer_provenance(r->writer) : NULL,
         .taps = run->taps,
         .n_taps = run->n_taps,
@@ -128,8 +128,11 @@ static ivl_status open_all(runner *r, ivl_error *error)
         .prepare = prepare,
         .user = r,
     };
-    cli_batch_writer_options sink = {
-        .n_taps = run->n_taps, .rows = run->rows, .take = run->take, .user = run->user};
+    cli_batch_writer_options sink = {.n_taps = run->n_taps,
+                                     .rows = run->rows,
+                                     .fields = run->fields,
+                                     .take = run->take,
+                                     .user = run->user};
 
     IVL__TRY(cli_image_run_check(run->pictures, error));
     if (!run->take) {
@@ -220,6 +223,9 @@ static ivl_status compute(runner *r, cli_batch *batch, ivl_error *error)
     if (!r->encoder || count == 0) {
         r->done += count;
         return IVL_OK;
+    }
+    if (r->run->texts) {
+        IVL__TRY(r->run->texts(r->run->user, batch, error));
     }
     status = cli_encoder_run(r->encoder, batch, &why);
     if (status == IVL_OK && r->run->computed) {

@@ -33,13 +33,17 @@ typedef struct cli_image_run {
     ivl__npy_type type;
     const char *identity; /* JSON object */
     cli_rows_fn *rows;
-    void *user; /* of rows and of the functions above */
+    cli_fields_fn *fields; /* or NULL */
+    void *user;            /* of all these functions */
 
     /* The device: NULL and 0 where the crops themselves are the result. */
     const ivl_model *model;
     const char *modes; /* as cli_encoder_options has it */
     const char *const *taps;
     int n_taps;
+    /* Called before a batch is computed, for its texts (batch->texts) where the taps need some, on
+     * the computing thread; NULL. */
+    ivl_status (*texts)(void *user, cli_batch *batch, ivl_error *error);
     int most; /* pictures of a batch; 0: as the plan says */
 } cli_image_run;
 

@@ -3,6 +3,7 @@
 
 #include "cli/trace.h"
 
+#include "loader/utf8.h"
 #include "runtime/memory.h"
 #include "runtime/os.h"
 
@@ -194,9 +195,29 @@ static ivl_status load(cli_picture *p, cli_picture_thread *thread, ivl_error *wh
     return IVL_OK;
 }
 
+/* Before anything is read: pairs are of no use without their second half. */
+static ivl_status check_caption(const ivl__item *item, ivl_error *why)
+{
+    size_t bytes = item->caption ? strlen(item->caption) : 0;
+    size_t good = ivl__utf8_prefix(item->caption, bytes);
+
+    if (!item->caption) {
+        return ivl__fail(why, IVL_BAD_INPUT,
+                         "it has no caption: --with-texts and --pair-score need a .txt or a .json "
+                         "with \"caption\" beside it in the tar");
+    }
+    return good == bytes
+               ? IVL_OK
+               : ivl__fail(why, IVL_BAD_INPUT, "its caption is not UTF-8 at byte %zu (0x%02x)",
+                           good, (unsigned)(unsigned char)item->caption[good]);
+}
+
 static ivl_status fill(cli_picture *p, const cli_picture_rules *rules, cli_picture_thread *thread,
                        ivl_error *why)
 {
+    if (rules->captioned && p->item.kind != IVL__ITEM_FAILED) {
+        IVL__TRY(check_caption(&p->item, why));
+    }
     if (p->item.kind != IVL__ITEM_TENSOR) {
         IVL__TRY(load(p, thread, why));
         return decode_and_crop(p, rules, thread, why);

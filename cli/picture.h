@@ -27,6 +27,7 @@ typedef struct cli_picture_rules {
     int patch;       /* sides of a .npy tensor are multiples of it */
     bool fixed_size; /* refuse tensors that are not size x size: rows of the output are equal */
     bool no_tensors; /* refuse them altogether */
+    bool captioned;  /* refuse what has no caption, or one that is no UTF-8 */
 } cli_picture_rules;
 
 /* Seconds. */

@@ -132,7 +132,7 @@ static bool check_source(cli_picture_options *o, const char *command, int *code)
 static bool check_values(cli_picture_options *o, const char *command, int *code)
 {
     *code = CLI_USAGE;
-    if (!ivl__resize_parse(o->resize, &o->rules.preprocess.resize)) {
+    if (o->resize && !ivl__resize_parse(o->resize, &o->rules.preprocess.resize)) {
         bool reserved = strcmp(o->resize, "pad") == 0 || strcmp(o->resize, "tiles") == 0;
 
         *code = cli_usage_error(command, "--resize '%s' %s; squash, crop or crop-floor", o->resize,
@@ -172,6 +172,13 @@ bool cli_picture_options_check(cli_picture_options *o, const char *command,
     }
     o->type = strcmp(o->dtype, "f16") == 0 ? IVL__NPY_F2 : IVL__NPY_F4;
     return true;
+}
+
+void cli_picture_options_default_resize(cli_picture_options *o, const char *how)
+{
+    if (!o->resize && ivl__resize_parse(how, &o->rules.preprocess.resize)) {
+        o->resize = how;
+    }
 }
 
 bool cli_picture_options_fit(cli_picture_options *o, const char *command, int model_size, int patch,

@@ -14,7 +14,7 @@
 #include "loader/npy.h"
 
 typedef struct cli_picture_options {
-    /* resize may be NULL while options are added: the command chooses later. */
+    /* resize may be NULL until cli_picture_options_fit: the command chooses when it knows. */
     const char *output, *resize, *gray16, *dtype, *shard, *stdin_tar;
     int size;  /* 0: the model's */
     int batch; /* 0: the plan's */
@@ -41,6 +41,9 @@ void cli_picture_options_add(cli_picture_options *options, cli_option *table);
  * positionals without the model. false: return *code. */
 bool cli_picture_options_check(cli_picture_options *options, const char *command,
                                const char *const *inputs, size_t n_inputs, int *code);
+
+/* The resize where none was given and none was set before: known when the model is. */
+void cli_picture_options_default_resize(cli_picture_options *options, const char *how);
 
 /* Checks the size against the model's and fills the rules. */
 bool cli_picture_options_fit(cli_picture_options *options, const char *command, int model_size,

@@ -1,8 +1,11 @@
 /* tokenizer.c - the tokenizer that belongs to a model; see tokenizer.h. */
 #include "cli/tokenizer.h"
 
+#include "runtime/hash.h"
 #include "runtime/memory.h"
 #include "runtime/os.h"
+
+#include <stdio.h>
 
 static ivl_status check_vocabulary(const ivl__tokenizer_spm *tokenizer, const char *file,
                                    const char *model, int vocab_size, ivl_error *error)
@@ -73,4 +76,24 @@ ivl_status cli_open_tokenizer(const char *model, const char *file, int vocab_siz
     status = open_beside(folder, model, vocab_size, tokenizer, error);
     ivl__free(folder);
     return status;
+}
+
+void cli_tokenizer_identity(const ivl__tokenizer_spm *tokenizer, ivl__text *text)
+{
+    const ivl__spm_model *model = ivl__tokenizer_spm_model(tokenizer);
+    ivl__sha256 hash;
+    char hex[65];
+
+    ivl__sha256_init(&hash);
+    for (size_t i = 0; i < model->n_pieces; i++) {
+        const ivl__spm_piece *piece = &model->pieces[i];
+        char numbers[64];
+        int n = snprintf(numbers, sizeof numbers, "%u %.9g %d ", piece->bytes, (double)piece->score,
+                         (int)piece->type);
+
+        ivl__sha256_add(&hash, numbers, (size_t)n);
+        ivl__sha256_add(&hash, piece->text, piece->bytes);
+    }
+    ivl__sha256_hex(&hash, hex);
+    ivl__text_printf(text, ",\"tokenizer\":\"%s\"", hex);
 }

@@ -11,10 +11,14 @@
 
 #define CHUNK 65536u
 
+/* How often somebody who waits asks whether to stop. */
+enum { STOP_MILLISECONDS = 100 };
+
 struct ivl__text_source {
     char *path;
     int fd;
     bool owns_fd, json, at_end;
+    bool (*stop)(void); /* or NULL */
     uint64_t line;
     char *chunk; /* [CHUNK] what was read last */
     size_t used, filled;
@@ -72,6 +76,21 @@ void ivl__text_source_free(ivl__text_source *s)
     ivl__free(s);
 }
 
+void ivl__text_source_set_stop(ivl__text_source *s, bool (*stop)(void))
+{
+    s->stop = stop;
+}
+
+static ivl_status wait_for_input(const ivl__text_source *s, ivl_error *error)
+{
+    while (s->stop && !ivl__file_ready(s->fd, STOP_MILLISECONDS)) {
+        if (s->stop()) {
+            return ivl__fail(error, IVL_CANCELLED, "interrupted");
+        }
+    }
+    return IVL_OK;
+}
+
 /* Collects a line without its LF. *too_long: the rest was read and dropped. */
 static ivl_status read_line(ivl__text_source *s, bool *too_long, bool *end, ivl_error *error)
 {
@@ -86,6 +105,7 @@ static ivl_status read_line(ivl__text_source *s, bool *too_long, bool *end, ivl_
 
         if (s->used == s->filled) {
             s->used = 0;
+            IVL__TRY(wait_for_input(s, error));
             IVL__TRY(ivl__file_read_some(s->fd, s->path, s->chunk, CHUNK, &s->filled, error));
             s->at_end = s->filled == 0;
             continue;

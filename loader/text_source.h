@@ -29,6 +29,9 @@ typedef struct ivl__text_item {
 
 /* IVL_INVALID_ARGUMENT for a file that cannot be opened. */
 ivl_status ivl__text_source_open(const char *path, ivl__text_source **source, ivl_error *error);
+/* Asked while the source waits for input that may be long in coming (a pipe, a terminal): true ends
+ * the wait, and ivl__text_source_next fails with IVL_CANCELLED. */
+void ivl__text_source_set_stop(ivl__text_source *source, bool (*stop)(void));
 /* The next text, or *end = true. Fails only when memory is short or reading breaks off. */
 ivl_status ivl__text_source_next(ivl__text_source *source, ivl__text_item *item, bool *end,
                                  ivl_error *error);

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -95,6 +96,14 @@ ivl_status ivl__file_read_some(int fd, const char *path, void *data, size_t byte
     }
     *got = (size_t)n;
     return IVL_OK;
+}
+
+bool ivl__file_ready(int fd, int milliseconds)
+{
+    struct pollfd wanted = {.fd = fd, .events = POLLIN};
+
+    /* Errors too are something that a read would tell at once. */
+    return poll(&wanted, 1, milliseconds) != 0 && wanted.revents != 0;
 }
 
 ivl_status ivl__file_pwrite(int fd, const char *path, uint64_t offset, const void *data,

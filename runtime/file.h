@@ -20,6 +20,8 @@ ivl_status ivl__file_pread(int fd, const char *path, uint64_t offset, void *data
 /* What a file or pipe has at hand, at least one byte; 0 only at its end. */
 ivl_status ivl__file_read_some(int fd, const char *path, void *data, size_t bytes, size_t *got,
                                ivl_error *error);
+/* Whether such a read would not wait, after waiting for it at most so long. */
+bool ivl__file_ready(int fd, int milliseconds);
 ivl_status ivl__file_pwrite(int fd, const char *path, uint64_t offset, const void *data,
                             size_t bytes, ivl_error *error);
 ivl_status ivl__file_truncate(int fd, const char *path, uint64_t bytes, ivl_error *error);

@@ -67,11 +67,11 @@ _internvl() {
     info) options='--json --tensors --full-hash --config --arch' ;;
     synth) options='--output --seed --dtype --layout --naming --set --shard-size --force' ;;
     embed)
-        options="--mode --pool --normalize --texts --with-texts --pair-score --config --arch $image"
+        options="--mode --pool --normalize --texts --with-texts --pair-score --tokenizer --config --arch $image"
         ;;
     features) options="--layers --patches --config --arch $image" ;;
     preprocess) options="--u8 $image" ;;
-    verify) options='--json --config --arch --published --photos' ;;
+    verify) options='--json --config --arch --published --photos --tokenizer' ;;
     status) options='--json' ;;
     merge) options='--output --force' ;;
     index) options='--output --mode --dtype --force' ;;

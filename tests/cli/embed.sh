@@ -141,7 +141,7 @@ done
 expect_exit 4 embed $model $samples -o "$tmp/x.npy" --mode c
 expect_one_error 'no mode c.*it has: vit'
 expect_exit 4 embed $model --texts nosuchfile.txt -o "$tmp/x.npy"
-expect_one_error 'text encoder'
+expect_one_error 'text tower'
 expect_exit 4 embed golden/nosuchmodel $samples -o "$tmp/x.npy"
 expect_one_error 'golden/nosuchmodel'
 expect_exit 5 embed $model $samples -o "$tmp/x.npy" -d nosuchdevice

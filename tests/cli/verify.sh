@@ -6,8 +6,14 @@ expect_exit 2 verify
 expect_one_error 'needs MODEL and GOLDEN_DIR'
 expect_exit 2 verify golden/vit_rms
 expect_one_error 'needs MODEL and GOLDEN_DIR, got 1 argument'
+expect_exit 2 verify golden/vit_rms golden/vit_rms --photos golden/resize
+expect_one_error '--photos belongs to --published'
+expect_exit 2 verify golden/vit_rms --published
+expect_one_error '--published needs --photos DIR'
+expect_exit 2 verify golden/vit_rms golden/vit_rms --published --photos golden/resize
+expect_one_error 'needs MODEL alone, got 2'
 expect_exit 2 verify golden/vit_rms --published --photos golden/resize
-expect_one_error 'published.*GOLDEN_DIR'
+expect_one_error 'golden/resize/image1.jpg.*examples/'
 expect_exit 2 verify golden/vit_rms golden/vit_rms --arch tiny --config golden/vit_rms/config.json
 expect_one_error 'exclude each other'
 expect_exit 0 verify --help
@@ -130,3 +136,24 @@ fi
 expect_exit 5 verify golden/vit_rms golden/vit_rms --device nosuchdevice
 expect_exit 5 verify golden/vit_rms golden/vit_rms --device-memory 1KiB
 expect_one_error 'use --device-memory'
+
+# ---- the model card's table: random weights run to the end and do not reproduce it
+mkdir "$tmp/photos"
+cp ../docs/samples/coffee.jpg "$tmp/photos/image1.jpg"
+cp ../docs/samples/chelsea.jpg "$tmp/photos/image2.jpg"
+expect_exit 2 verify golden/internvl_c_g --published --photos "$tmp/photos"
+expect_one_error 'image3.jpg.*is missing'
+echo 'no picture' >"$tmp/photos/image3.jpg"
+expect_exit 2 verify golden/internvl_c_g --published --photos "$tmp/photos"
+expect_stderr 'error: .*image3.jpg'
+cp ../docs/samples/rocket.jpg "$tmp/photos/image3.jpg"
+expect_exit 4 verify golden/vit_rms --published --photos "$tmp/photos"
+expect_one_error 'no text tower'
+expect_exit 6 verify golden/internvl_c_g --published --photos "$tmp/photos"
+expect_stdout '^c +image1.jpg +\[1\] .* 0.99609 .*FAILED$'
+expect_stdout '^g +image3.jpg +\[2\] .* 3.1233e-05 .*FAILED$'
+expect_stderr 'precision exact'
+expect_stderr 'error: verify: [0-9]+ of 18 probabilities'
+expect_exit 6 verify golden/internvl_c_g --published --photos "$tmp/photos" --json -q
+expect_json '.passed == false and (.cells | length) == 18 and .bound == 0.2 and .logit_scale > 0 and
+    ([.cells[] | select(.mode == "g" and .image == "image2.jpg") | .probability] | add - 1 | fabs < 1e-6)'
