@@ -19,10 +19,12 @@
 /* A file beyond this is not one of ours. */
 #define MOST_CACHE_BYTES ((size_t)4 << 30)
 
-/* Work is kept when a part ends: parts grow until one takes about this long, which bounds what an
- * interruption costs and makes the passes over streamed weights few. */
+/* Work is kept when a part ends. Parts grow until one takes about this long, which bounds what an
+ * interruption costs; and beyond, as long as a larger one is that much faster per text, which is
+ * where a pass over the weights takes longer than the texts do. */
 #define PART_SECONDS 20.0
-enum { FIRST_TEXTS = 256 };
+#define WORTH_FACTOR 1.5
+enum { FIRST_TEXTS = 64 };
 
 typedef struct work {
     const cli_group_request *request;
@@ -218,10 +220,22 @@ static size_t least_one(size_t n)
     return n ? n : 1;
 }
 
+/* How many groups the next part has, after one of n groups. *rate is that of the parts before it,
+ * in groups a second. */
+static size_t next_part(size_t n, double seconds, double *rate)
+{
+    double now = (double)n / (seconds > 0.0 ? seconds : 1e-9);
+    bool worth = now > WORTH_FACTOR * *rate;
+
+    *rate = now;
+    return seconds < PART_SECONDS || worth ? 2 * n : n;
+}
+
 static ivl_status compute(work *w, ivl_error *error)
 {
     size_t most = least_one(CLI_TEXTS_PER_RUN / w->per_group);
     size_t n = least_one(FIRST_TEXTS / w->per_group);
+    double rate = 0.0;
     ivl_status status = IVL_OK;
 
     while (status == IVL_OK && w->done < w->groups) {
@@ -237,7 +251,7 @@ static ivl_status compute(work *w, ivl_error *error)
             store_cache(w);
             show(w, NULL);
         }
-        n = ivl__now() - start < PART_SECONDS ? 2 * n : least_one(n / 2);
+        n = next_part(n, ivl__now() - start, &rate);
         n = n < most ? n : most;
     }
     return status;
