@@ -44,23 +44,40 @@ typedef float xtype;
 #define NEXT 1
 #endif
 
-#define SWEEP_FUNCTION(NAME, EACH)                                                             \
+#define TURN(EACH)                             \
+    {                                          \
+        const floatv left = LOADV(panel);      \
+        const floatv right = LOADV(panel + VW); \
+        EACH(STEP_ROW)                         \
+        x += NEXT;                             \
+        panel += PANEL;                        \
+    }
+/* Eight turns at a time: the addresses of rows and panel are computed once for them. */
+#define TURNS(EACH) \
+    TURN(EACH) TURN(EACH) TURN(EACH) TURN(EACH) TURN(EACH) TURN(EACH) TURN(EACH) TURN(EACH)
+
+#define SWEEP_FUNCTION(NAME, EACH, MANY)                                                       \
     static void NAME(const __global float *x, size_t x_row, size_t x_step, int depth,          \
                      const __local float *panel, __local float *sums)                          \
     {                                                                                          \
+        int k = 0;                                                                             \
+                                                                                               \
         EACH(START)                                                                            \
-        for (int k = 0; k < depth; k++) {                                                      \
-            const floatv left = LOADV(panel);                                                  \
-            const floatv right = LOADV(panel + VW);                                            \
-            EACH(STEP_ROW)                                                                     \
-            x += NEXT;                                                                         \
-            panel += PANEL;                                                                    \
+        MANY(EACH)                                                                             \
+        for (; k < depth; k++) {                                                               \
+            TURN(EACH)                                                                         \
         }                                                                                      \
         EACH(KEEP)                                                                             \
     }
-SWEEP_FUNCTION(JOIN(sweep_, ROWS), EACH_ROWS)
-SWEEP_FUNCTION(sweep_4, EACH_4)
-SWEEP_FUNCTION(sweep_1, EACH_1)
+#define BY_EIGHT(EACH)                   \
+    for (; k + 8 <= depth; k += 8) {     \
+        TURNS(EACH)                      \
+    }
+#define BY_ONE(EACH)
+
+SWEEP_FUNCTION(JOIN(sweep_, ROWS), EACH_ROWS, BY_EIGHT)
+SWEEP_FUNCTION(sweep_4, EACH_4, BY_ONE)
+SWEEP_FUNCTION(sweep_1, EACH_1, BY_ONE)
 
 #if LAYOUT == 0
 #include "gemm_cpu_few.h"
