@@ -140,6 +140,19 @@ expect_exit 4 embed golden/vit_rms $samples --mode g -o "$tmp/w.npy"
 expect_one_error 'no mode g; it has: vit'
 expect_exit 4 embed golden/vit_rms $samples --with-texts -o "$tmp/w.npy"
 expect_one_error '--with-texts needs a text tower'
+# A checkpoint of InternVL-C alone: c is the best it has, and c alone.
+expect_exit 0 synth internvl-c-13b-224 -o "$tmp/c13b" -q --set \
+    vision_config.num_hidden_layers=1,vision_config.hidden_size=64,vision_config.num_attention_heads=4 --set \
+    vision_config.intermediate_size=64,vision_config.image_size=28,qllama_config.num_hidden_layers=1 --set \
+    qllama_config.hidden_size=64,qllama_config.num_attention_heads=4,qllama_config.intermediate_size=64 --set \
+    qllama_config.vocab_size=300,qllama_config.num_key_value_heads=4
+for mode in g c,g; do
+    expect_exit 4 embed "$tmp/c13b" $samples --mode $mode -o "$tmp/w.npy"
+    expect_one_error 'no mode g; it has: vit, c'
+done
+expect_exit 3 embed "$tmp/c13b" "$tmp/pairs.tar" --pair-score -o "$tmp/c13b.npy" -q
+expect_that 'its default is c' jq -e '.identity.mode == "c"' "$tmp/c13b.meta.json" >/dev/null
+expect_that 'its score' jq -e -s 'length == 4 and all(.[]; .pair_score | type == "number")' "$tmp/c13b.jsonl" >/dev/null
 expect_no_file "$tmp/w.npy"
 
 # ---- kill -9 with two arrays, in single files and in a folder: the bytes of one run
