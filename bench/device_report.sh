@@ -53,7 +53,7 @@ printf '# %s\n' "$(internvl "${device[@]}" devices 2>/dev/null | sed -n "1s,^[* 
 printf '\nMade by `bench/device_report.sh` of internvl %s on %s.\n' "$(internvl --version | awk '{ print $NF }')" "$(date -I)"
 if [ -r /proc/cpuinfo ]; then
     printf 'Host: %s processors, %s, Linux %s.\n' "$(nproc)" \
-        "$(sed -n 's/^model name[^:]*: //p;' /proc/cpuinfo | sed -n 1p)" "$(uname -r)"
+        "$(sed -n 's/^model name[^:]*: //p;' /proc/cpuinfo | sed -n 1p)" "$(uname -r | cut -d- -f1)"
 fi
 
 section 'Device'
