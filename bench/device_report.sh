@@ -29,7 +29,7 @@ section() { printf '\n## %s\n\n' "$1"; }
 show() {
     echo "$*" >&2
     printf '    $ %s\n' "$*"
-    { "$@" 2>&1 || echo "(exit $?)"; } | tr '\r' '\n' | sed 's/^/    /'
+    { "$@" 2>&1 || echo "(exit $?)"; } | tr '\r' '\n' | sed 's/^/    /; s/ *$//'
 }
 
 # peak_memory COMMAND...: the largest anonymous memory of the process, in MB, sampled every 20 ms.
